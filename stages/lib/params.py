@@ -1,0 +1,291 @@
+"""The typed schema of params.yaml: the one place that says which parameters exist and what each may be.
+
+Every stage calls `load_params` before it does anything else. There are no defaults here: params.yaml (or a profile)
+holds every number, so that what DVC hashes is what ran. Importing this module costs no heavy library.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from stages.lib.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Method = Literal["dreambooth", "textual_inversion", "lora"]
+
+
+class Section(BaseModel):
+    """A group of parameters: unknown keys and loose types are refused, and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _one_token(text: str) -> str:
+    if text.count("{token}") != 1:
+        raise ValueError("must contain {token} exactly once")
+    return text
+
+
+def _no_token(text: str) -> str:
+    if "{token}" in text:
+        raise ValueError("must not contain {token}")
+    return text
+
+
+TokenPrompt = Annotated[str, AfterValidator(_one_token)]
+PlainPrompt = Annotated[str, AfterValidator(_no_token)]
+
+
+class Brand(Section):
+    word: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9]+$")]
+    token: Annotated[str, Field(min_length=2, max_length=32, pattern=r"^\S+$")]
+
+
+class Pretrained(Section):
+    source: Literal["demo"]
+    base: Annotated[str, Field(min_length=1)]
+    base_revision: Literal["demo"]
+    detector: Annotated[str, Field(min_length=1)]
+    reader: Annotated[str, Field(min_length=1)]
+    clip: Annotated[str, Field(min_length=1)]
+
+
+class Scrape(Section):
+    storefront: str
+    start_urls: list[str]
+    sitemap_urls: list[str]
+    allowed_hosts: list[str]
+    name_contains: str
+    user_agent: Annotated[str, Field(pattern=r"^[A-Za-z_-]+(/[^\s]+)?( .*)?$")]
+    max_pages: Count
+    max_megabytes: Count
+    max_image_megabytes: Count
+    max_depth: Count
+    concurrency: Annotated[int, Field(ge=1, le=64)]
+    delay: NonNegative
+    timeout: Positive
+    retries: Annotated[int, Field(ge=0, le=10)]
+    max_failed_share: Share
+    javascript: bool
+    allow_loopback: bool
+
+
+class Filter(Section):
+    matcher: Literal["sift", "detector"]
+    min_logo_width: Count
+    min_inliers: Annotated[int, Field(ge=4)]
+    max_megapixels: Positive
+    duplicate_distance: Annotated[int, Field(ge=0, le=64)]
+
+
+class Caption(Section):
+    template: TokenPrompt
+    class_caption: TokenPrompt
+    model: str
+
+
+class Detector(Section):
+    image_size: Annotated[int, Field(ge=32, le=1280, multiple_of=32)]
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    augmentations: Annotated[int, Field(ge=0, le=20)]
+    spoiled: Annotated[int, Field(ge=0, le=20)]
+    rotation: Annotated[float, Field(ge=0, le=45)]
+    zoom: Annotated[float, Field(ge=0, lt=1)]
+    brightness: Annotated[float, Field(ge=0, lt=1)]
+    holdout: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Training(Section):
+    """What every fine-tuning method has in common."""
+
+    epochs: Count
+    save_every: Count
+    batch_size: Count
+    gradient_accumulation: Count
+    lr_scheduler: Literal["constant", "linear", "cosine"]
+    lr_warmup_steps: Annotated[int, Field(ge=0)]
+    weight_decay: NonNegative
+    max_grad_norm: Positive
+    snr_gamma: NonNegative
+    caption_dropout: Share
+    noise_offset: NonNegative
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["fp32", "bf16", "fp16"]
+    compile: bool
+    channels_last: bool
+
+    @model_validator(mode="after")
+    def _saves_the_last_epoch(self) -> Training:
+        if self.epochs % self.save_every:
+            raise ValueError(f"epochs = {self.epochs} must be a multiple of save_every = {self.save_every}")
+        return self
+
+
+class DreamBooth(Training):
+    learning_rate: Positive
+    prior_weight: NonNegative
+    prior_images: Annotated[int, Field(ge=0)]
+
+
+class TextualInversion(Training):
+    learning_rate: Positive
+    num_vectors: Annotated[int, Field(ge=1, le=16)]
+    initializer_word: Annotated[str, Field(min_length=1)]
+
+
+class LoRA(Training):
+    unet_lr: NonNegative
+    text_encoder_lr: NonNegative
+    rank: Annotated[int, Field(ge=1, le=1024)]
+    alpha: Positive
+
+
+class Finetune(Section):
+    dreambooth: DreamBooth
+    textual_inversion: TextualInversion
+    lora: LoRA
+
+
+class Sample(Section):
+    prompts: Annotated[list[TokenPrompt], Field(min_length=1)]
+    plain_prompts: list[PlainPrompt]
+    negative_prompt: str
+    images_per_prompt: Count
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    guidance_scale: Annotated[float, Field(ge=1)]
+    scheduler: Literal["dpm++", "ddim", "euler"]
+    batch_size: Count
+    precision: Literal["fp32", "bf16", "fp16"]
+    compile: bool
+    channels_last: bool
+
+
+class Score(Section):
+    threshold: Share
+    margin: Annotated[float, Field(ge=0, le=1)]
+    text_detector: bool
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1)]
+    bootstrap_samples: Annotated[int, Field(ge=100)]
+    memorisation_percentile: Annotated[float, Field(gt=0, lt=100)]
+
+
+class Gates(Section):
+    max_memorised_share: Share
+    min_colour_fidelity: Share
+
+
+class Report(Section):
+    top: Count
+    gates: Gates
+
+
+class Grid(Section):
+    unet_lr: Annotated[list[Positive], Field(min_length=1)]
+    text_encoder_lr: Annotated[list[Positive], Field(min_length=1)]
+    rank: Annotated[list[Count], Field(min_length=1)]
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    resolution: Annotated[int, Field(ge=32, le=2048, multiple_of=8)]
+    methods: Annotated[list[Method], Field(min_length=1)]
+    brand: Brand
+    pretrained: Pretrained
+    scrape: Scrape
+    filter: Filter
+    caption: Caption
+    detector: Detector
+    finetune: Finetune
+    sample: Sample
+    score: Score
+    report: Report
+    grid: Grid
+
+    @model_validator(mode="after")
+    def _methods_are_named_once(self) -> Params:
+        if len(set(self.methods)) != len(self.methods):
+            raise ValueError(f"methods = {self.methods}: each method may be named once")
+        return self
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML 1.2 file, in which 5e-6 is a number (in PyYAML's YAML 1.1 it is a string).
+
+    Raises UserError, in one line, where the file is missing or no YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file (run from the top of the repository)") from None
+    except (MarkedYAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check a params file.
+
+    Raises UserError with one line that names the key, its value and what is allowed.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of parameters, is {type(content).__name__}")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_describe(error)}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    """One line about the most telling of the errors: an unknown key explains a missing one, so it goes first."""
+    rank = {"extra_forbidden": 0, "missing": 2}
+    first = min(error.errors(), key=lambda e: rank.get(e["type"], 1))
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        allowed = sorted(_section_at(first["loc"][:-1]).model_fields)
+        near = difflib.get_close_matches(str(first["loc"][-1]), allowed, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{key} = {first['input']!r}: unknown key; allowed: {', '.join(allowed)}{hint}"
+    if first["type"] == "missing":
+        return f"{key} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if first["type"] == "value_error" and isinstance(first["input"], dict):
+        return f"{key + ': ' if key else ''}{message}{more}"
+    return f"{key} = {first['input']!r}: {message}{more}"
+
+
+def _section_at(path: tuple[Any, ...]) -> type[BaseModel]:
+    section: type[BaseModel] = Params
+    for part in path:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        section = annotation
+    return section
+
+
+def main() -> None:
+    """Check params.yaml (`python -m stages.lib.params [FILE]`), the first stage of the pipeline."""
+    try:
+        load_params(Path(sys.argv[1]) if len(sys.argv) > 1 else PARAMS_FILE)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
