@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers

@@ -8,7 +8,7 @@ Why: the pipeline's crawl is a real HTTP crawl even where no network is. The sho
 that name their pictures in four different ways, galleries that show more than the metadata, listing pages, language
 variants, duplicates, a tree that robots.txt closes, and pictures that nearly show the brand (confusers).
 
-`python -m demo.storefront` makes both folders; `serve` puts the site on loopback.
+`python -m demo.storefront` makes both folders; demo/serve.py puts the site on loopback.
 """
 
 from __future__ import annotations
@@ -16,21 +16,17 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import http.server
 import io
 import json
 import math
 import multiprocessing
 import shutil
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -50,10 +46,10 @@ from demo.render import (
     logo_bitmap,
     sample_scene,
 )
+from demo.serve import ORIGIN, STOREFRONT
 
 SEED = 20
-ORIGIN = "http://storefront.invalid"  # stands in the sitemap until `serve` knows the real origin
-STOREFRONT, BRAND_FOLDER = Path("demo/storefront"), Path("data/brand")
+BRAND_FOLDER = Path("data/brand")
 
 SIZES = ((288, 384), (384, 384), (384, 288), (336, 448))  # 3:4, square, 4:3, large 3:4
 SIZE_ODDS = (0.42, 0.30, 0.16, 0.12)
@@ -698,11 +694,11 @@ def _hand_caption(scene: Scene) -> str:
 def _write_keep_drop(folder: Path, pictures: list[dict[str, Any]], logos: list[dict[str, Any]]) -> None:
     hashes = {row["sha256"] for row in pictures if row["duplicate_of"] is None}
     resaved = next(row for row in pictures if row["kind"] == "logo" and row["sha256"] not in hashes)
-    smallest = min(logos, key=lambda row: row["box"][2] - row["box"][0])
+    turned = next(row for row in logos if row["large"] and row["garment"] == "socks")
     with (folder / "keep_drop.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sha256", "decision", "reason"])
-        writer.writerow([smallest["sha256"], "keep", "the logo is small but it is there"])
+        writer.writerow([turned["sha256"], "keep", "the logo wraps around the sock but it is whole"])
         writer.writerow([resaved["sha256"], "drop", "the same photograph saved again at a lower quality"])
 
 
@@ -785,64 +781,6 @@ def _bend(mark: Image.Image, depth: float, rng: np.random.Generator) -> Image.Im
         push = depth * math.sin(phase + waves * 6.28 * x / mark.width)
         bent.paste(mark.crop((x, 0, x + 1, mark.height)), (x, margin + round(push)))
     return bent
-
-
-# --- Serving ---------------------------------------------------------------------------------------------------------
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Static files without logging, listings of folders or the truth; the sitemap gets the real origin."""
-
-    protocol_version = "HTTP/1.1"
-    extensions_map: ClassVar[dict[str, str]] = {  # type: ignore[misc]
-        ".html": "text/html; charset=utf-8",
-        ".jpg": "image/jpeg",
-        ".xml": "application/xml",
-        ".txt": "text/plain; charset=utf-8",
-        "": "application/octet-stream",
-    }
-
-    def send_head(self) -> Any:
-        path = Path(self.translate_path(self.path))
-        if path.name == "truth.json":
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return None
-        if path.suffix not in (".xml", ".txt") or not path.is_file():
-            return super().send_head()
-        host, port = self.connection.getsockname()
-        content = path.read_bytes().replace(ORIGIN.encode(), f"http://{host}:{port}".encode())
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", self.guess_type(path))
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        return io.BytesIO(content)
-
-    def list_directory(self, path: Any) -> None:
-        self.send_error(HTTPStatus.NOT_FOUND)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """A crawl's thousand requests are not worth a thousand lines."""
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
-@contextmanager
-def serve(directory: Path | str = STOREFRONT, port: int = 0) -> Iterator[str]:
-    """Serve a built storefront on loopback; yields its origin, such as http://127.0.0.1:8000.
-
-    port: 0 takes a free one.
-    """
-    with _Server(("127.0.0.1", port), partial(_Handler, directory=str(directory))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def main() -> None:

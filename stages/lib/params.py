@@ -54,12 +54,25 @@ class Brand(Section):
 
 
 class Pretrained(Section):
-    source: Literal["demo"]
+    source: Literal["demo", "hub"]
     base: Annotated[str, Field(min_length=1)]
-    base_revision: Literal["demo"]
+    base_revision: Annotated[str, Field(pattern=r"^(demo|[0-9a-f]{40})$")]
     detector: Annotated[str, Field(min_length=1)]
     reader: Annotated[str, Field(min_length=1)]
-    clip: Annotated[str, Field(min_length=1)]
+    text_detector: str
+    clip: str
+    clip_revision: Annotated[str, Field(pattern=r"^(demo|[0-9a-f]{40})$")]
+    hashes: dict[str, Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]]
+
+    @model_validator(mode="after")
+    def _a_hub_is_pinned(self) -> Pretrained:
+        for name in ("base", "clip"):
+            value, revision = getattr(self, name), getattr(self, f"{name}_revision")
+            if self.source == "demo" and revision != "demo":
+                raise ValueError(f"{name}_revision = {revision!r} must be 'demo' where source = 'demo'")
+            if self.source == "hub" and value and not Path(value).is_dir() and revision == "demo":
+                raise ValueError(f"{name}_revision must be the 40-digit commit of {value}")
+        return self
 
 
 class Scrape(Section):
@@ -86,6 +99,7 @@ class Filter(Section):
     matcher: Literal["sift", "detector"]
     min_logo_width: Count
     min_inliers: Annotated[int, Field(ge=4)]
+    min_letter_match: Share
     max_megapixels: Positive
     duplicate_distance: Annotated[int, Field(ge=0, le=64)]
 
@@ -139,6 +153,9 @@ class DreamBooth(Training):
     learning_rate: Positive
     prior_weight: NonNegative
     prior_images: Annotated[int, Field(ge=0)]
+    prior_steps: Annotated[int, Field(ge=1, le=1000)]
+    prior_guidance_scale: Annotated[float, Field(ge=1)]
+    save_precision: Literal["fp32", "fp16"]
 
 
 class TextualInversion(Training):
@@ -194,9 +211,10 @@ class Report(Section):
 
 
 class Grid(Section):
-    unet_lr: Annotated[list[Positive], Field(min_length=1)]
-    text_encoder_lr: Annotated[list[Positive], Field(min_length=1)]
+    unet_lr: Annotated[list[NonNegative], Field(min_length=1)]
+    text_encoder_lr: Annotated[list[NonNegative], Field(min_length=1)]
     rank: Annotated[list[Count], Field(min_length=1)]
+    alpha_per_rank: Positive
 
 
 class Params(Section):

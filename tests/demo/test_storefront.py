@@ -19,6 +19,7 @@ from PIL import Image
 
 from demo import storefront
 from demo.render import BRANDS, COLOURS, CONFUSERS, GARMENTS, HUGO, caption, draw, legible, sample_scene
+from demo.serve import ORIGIN, serve
 
 SHOP, BRAND = storefront.STOREFRONT, storefront.BRAND_FOLDER
 
@@ -253,7 +254,7 @@ def test_pagination_and_sitemap_reach_every_product(truth: dict[str, Any], pages
             address = following[1] if following else None
     assert reached == products
     listed = (SHOP / "sitemap-products.xml").read_text()
-    assert all(f"<loc>{storefront.ORIGIN}{url}</loc>" in listed for url in products)
+    assert all(f"<loc>{ORIGIN}{url}</loc>" in listed for url in products)
     assert "/private/" not in listed
 
 
@@ -261,7 +262,7 @@ def test_pagination_and_sitemap_reach_every_product(truth: dict[str, Any], pages
 
 
 def test_the_server_answers_as_a_shop_does(truth: dict[str, Any]) -> None:
-    with storefront.serve(SHOP) as origin:
+    with serve(SHOP) as origin:
         for address, kind in (
             ("/", "text/html; charset=utf-8"),
             (truth["products"][0]["url"], "text/html; charset=utf-8"),
@@ -274,7 +275,7 @@ def test_the_server_answers_as_a_shop_does(truth: dict[str, Any]) -> None:
         with urllib.request.urlopen(origin + "/sitemap.xml", timeout=10) as answer:
             text = answer.read().decode()
         assert f"<loc>{origin}/sitemap-products.xml</loc>" in text
-        assert storefront.ORIGIN not in text
+        assert ORIGIN not in text
         for hidden in ("/truth.json", "/images/", "/nothing.html"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(origin + hidden, timeout=10)

@@ -1,0 +1,89 @@
+"""DreamBooth (Ruiz et al. 2023; paper 3.1): the whole UNet learns the logo, under one caption for every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from typing_extensions import override
+
+from stages.finetune.method import Method
+from stages.lib.diffusion import Base, draw, encode_prompts, fill_token
+from stages.lib.machine import derive_seed
+from stages.lib.params import DreamBooth as Settings
+from stages.lib.params import Params
+from stages.lib.weights import write_unet
+
+
+class DreamBooth(Method):
+    """Trains every weight of the UNet in fp32; the text encoder is frozen, so captions are encoded once."""
+
+    settings: Settings
+
+    def __init__(self, base: Base, params: Params) -> None:
+        """Train the whole UNet."""
+        super().__init__(base, params)
+        self.settings = params.finetune.dreambooth
+        base.unet.requires_grad_(True)
+        self.trained = dict(base.unet.named_parameters())
+        self.learning_rates = dict.fromkeys(self.trained, self.settings.learning_rate)
+
+    @override
+    def captions(self, rows: list[dict[str, Any]]) -> list[str]:
+        return [fill_token(self.params.caption.class_caption, self.params.brand.token)] * len(rows)
+
+    @override
+    def class_caption(self) -> str:
+        """The caption without the token: what the class as a whole is called ("a logo")."""
+        return " ".join(self.params.caption.class_caption.replace("{token}", "").split())
+
+    @override
+    def draw_class_pictures(self) -> torch.Tensor | None:
+        if not self.settings.prior_weight:
+            return None
+        sample = self.params.sample.model_copy(
+            update={
+                "steps": self.settings.prior_steps,
+                "guidance_scale": self.settings.prior_guidance_scale,
+                "scheduler": "dpm++",
+            }
+        )
+        count, batch = self.settings.prior_images, self.settings.batch_size
+        seeds = [derive_seed(self.params.seed, "prior", number) for number in range(count)]
+        text, negative = encode_prompts(self.base, [self.class_caption(), ""])
+        parts = [seeds[start : start + batch] for start in range(0, count, batch)]
+        drawn = [
+            draw(self.base, text.expand(len(part), -1, -1), negative, part, sample, self.params.resolution)
+            for part in parts
+        ]
+        return torch.cat(drawn)
+
+    @override
+    def save(self, folder: Path, metadata: dict[str, str]) -> None:
+        write_unet(folder, self.base.unet, self._rounded(), metadata)
+
+    @override
+    def loaders(self) -> list[Callable[[Any, Path], None]]:
+        def load(pipeline: Any, folder: Path) -> None:
+            from diffusers import UNet2DConditionModel
+
+            unet = UNet2DConditionModel.from_pretrained(
+                folder / "unet", torch_dtype=torch.float32, local_files_only=True
+            )
+            pipeline.unet = unet.to(pipeline.device)
+
+        return [load]
+
+    @override
+    def put(self, pipeline: Any) -> None:
+        pipeline.unet.load_state_dict({name: tensor.float() for name, tensor in self._rounded().items()})
+
+    def _rounded(self) -> dict[str, torch.Tensor]:
+        dtype = torch.float16 if self.settings.save_precision == "fp16" else torch.float32
+        return {name: parameter.detach().to(dtype) for name, parameter in self.trained.items()}
+
+    @override
+    def how_to_load(self) -> str:
+        return 'pipe.unet = UNet2DConditionModel.from_pretrained("epoch-NN/unet", torch_dtype=pipe.dtype)'

@@ -1,0 +1,69 @@
+"""What the three methods must say about themselves; the loop knows nothing else of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from stages.lib.diffusion import Base
+from stages.lib.params import Params, Training
+
+
+class Method(ABC):
+    """A way of fine-tuning: what is trained, under which captions, and how it is saved and loaded."""
+
+    settings: Training
+    trains_text = False
+    """Whether gradients flow through the text encoder. If not, captions are encoded once, before training."""
+
+    def __init__(self, base: Base, params: Params) -> None:
+        """Mark in the loaded base what is trained: `trained` and `learning_rates`, by the same names."""
+        self.base = base
+        self.params = params
+        self.trained: dict[str, nn.Parameter] = {}
+        self.learning_rates: dict[str, float] = {}
+
+    def captions(self, rows: list[dict[str, Any]]) -> list[str]:
+        """The caption under which each picture is trained."""
+        return [row["text"] for row in rows]
+
+    def prompt(self, text: str) -> str:
+        """A caption as the tokenizer must see it."""
+        return text
+
+    def after_update(self) -> None:
+        """What is done to the weights after each update, if anything."""
+        return
+
+    @abstractmethod
+    def save(self, folder: Path, metadata: dict[str, str]) -> None:
+        """Write what is trained into `folder`, in the formats that other tools load."""
+
+    @abstractmethod
+    def loaders(self) -> list[Callable[[Any, Path], None]]:
+        """For each format that `save` writes, how a stock StableDiffusionPipeline loads it, by stock calls alone."""
+
+    @abstractmethod
+    def put(self, pipeline: Any) -> None:
+        """Put the trained tensors into a stock pipeline by plain arithmetic, to check `save` and `loaders` against."""
+
+    @abstractmethod
+    def how_to_load(self) -> str:
+        """The line of Python that loads it, for the model card."""
+
+    def notes(self) -> list[str]:
+        """Further lines for the model card."""
+        return []
+
+    def class_caption(self) -> str:
+        """The caption of class pictures, for methods with prior preservation."""
+        raise NotImplementedError
+
+    def draw_class_pictures(self) -> torch.Tensor | None:
+        """Pictures of the class, drawn by the untouched base (prior preservation): uint8 [n, r, r, 3], or None."""
+        return None

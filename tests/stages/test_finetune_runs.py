@@ -1,0 +1,219 @@
+"""Whole runs: killed, stopped, repeated, split over processes; and their checkpoints, drawn with by stock pipelines."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.lib.params import Params
+from tests.engine_world import METHODS, digests, run_finetune, small_params, start_finetune, write_pictures
+from tests.tiny_base import write_tiny_base
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_base(tmp_path_factory.mktemp("base"), fp16=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("data") / "captioned")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EMBLEM_THREADS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+def run_to_the_end(method: str, params: Params, folder: Path, data: Path, base: Path) -> dict[str, str]:
+    folder.mkdir()
+    process = start_finetune(method, params, folder, data, base)
+    process.join()
+    assert process.exitcode == 0
+    return digests(folder / "models") | digests(folder / "metrics")
+
+
+def kill_and_run_again(params: Params, data: Path, base: Path, folder: Path, kills: int) -> None:
+    """For each method in turn: kill -9 after a random while, run again to the end, compare every byte."""
+    rng = random.Random(0)
+    undisturbed, seconds = {}, {}
+    for method in METHODS:
+        before = time.monotonic()
+        undisturbed[method] = run_to_the_end(method, params, folder / method, data, base)
+        seconds[method] = time.monotonic() - before
+    in_time = 0
+    for number in range(kills):
+        method, target = METHODS[number % len(METHODS)], folder / f"killed-{number}"
+        target.mkdir()
+        process = start_finetune(method, params, target, data, base)
+        process.join(timeout=rng.uniform(0.2, 0.95) * seconds[method])
+        in_time += process.is_alive()
+        process.kill()
+        process.join()
+        target.rename(folder / f"again-{number}")  # a run may go on elsewhere: no absolute path is part of it
+        (folder / f"again-{number}" / "models").exists()
+        process = start_finetune(method, params, folder / f"again-{number}", data, base)
+        process.join()
+        assert process.exitcode == 0
+        done = digests(folder / f"again-{number}/models") | digests(folder / f"again-{number}/metrics")
+        assert done == undisturbed[method], f"kill {number}, {method}"
+    assert in_time >= kills / 2, "the kills came too late to prove anything"
+
+
+def test_runs_that_were_killed_end_with_the_bytes_of_an_undisturbed_run(data: Path, base: Path, tmp_path: Path) -> None:
+    kill_and_run_again(small_params(epochs=6, save_every=1), data, base, tmp_path, kills=3)
+
+
+@pytest.mark.slow
+def test_twenty_killed_runs_end_with_the_bytes_of_an_undisturbed_run(data: Path, base: Path, tmp_path: Path) -> None:
+    params = small_params(
+        epochs=6, save_every=1, ema_decay=0.9, noise_offset=0.1, caption_dropout=0.2, precision="bf16"
+    )
+    kill_and_run_again(params, data, base, tmp_path, kills=20)
+
+
+def test_sigterm_saves_the_state_between_two_epochs_saves(data: Path, base: Path, tmp_path: Path) -> None:
+    params = small_params(epochs=40, save_every=20, gradient_accumulation=2)
+    whole = run_to_the_end("textual_inversion", params, tmp_path / "whole", data, base)
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    process = start_finetune("textual_inversion", params, folder, data, base)
+    while not list(folder.glob("scratch/*/model/epoch-20")):
+        assert process.is_alive()
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(process.pid or 0, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 143
+    state = next(folder.glob("scratch/*/state.pt"))
+    import torch
+
+    assert torch.load(state, weights_only=True)["done"] > 20 * 2
+    process = start_finetune("textual_inversion", params, folder, data, base)
+    process.join()
+    assert digests(folder / "models") | digests(folder / "metrics") == whole
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_seed_gives_the_same_bytes_and_another_does_not(
+    method: str, data: Path, base: Path, tmp_path: Path
+) -> None:
+    def weights(folder: str, seed: int) -> dict[str, str]:
+        (tmp_path / folder).mkdir()
+        models = run_finetune(method, small_params(seed=seed, epochs=2), tmp_path / folder, data, base)
+        return {name: digest for name, digest in digests(models).items() if name.endswith(".safetensors")}
+
+    first = weights("first", seed=1)
+    assert weights("second", seed=1) == first
+    other = weights("third", seed=2)
+    assert all(other[name] != first[name] for name in first)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_trains_fp32_weights(precision: str, data: Path, base: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    for method in METHODS:
+        folder = tmp_path / method
+        folder.mkdir()
+        params = small_params(precision=precision, epochs=2, save_precision="fp32")
+        models = run_finetune(method, params, folder, data, base)
+        for file in models.rglob("*.safetensors"):
+            assert {str(tensor.dtype) for tensor in load_file(file).values()} == {"torch.float32"}
+
+
+def test_two_processes_train_as_one_does(data: Path, base: Path, tmp_path: Path) -> None:
+    """Through `accelerate launch`, over gloo: pictures of each step split in two, gradients averaged."""
+    import torch
+    from safetensors.torch import load_file
+
+    results = {}
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        (folder / "arguments.json").write_text(
+            json.dumps(
+                {"params": small_params(epochs=2, batch_size=4).model_dump(), "data": str(data), "base": str(base)}
+            )
+        )
+        launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+        script = [str(REPOSITORY / "tests/train_from_json.py"), str(folder)]
+        command = [
+            sys.executable,
+            *(launch if count == 2 else []),
+            *(["--main_process_port", "0"] * (count == 2)),
+            *script,
+        ]
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        losses = (folder / "metrics/lora/plots/metrics/loss.tsv").read_text().split()
+        results[count] = (
+            load_file(folder / "models/lora/epoch-02/pytorch_lora_weights.safetensors"),
+            [float(loss) for loss in losses[3::2]],
+        )
+    assert results[1][1] == pytest.approx(results[2][1], rel=1e-5)
+    for name, tensor in results[1][0].items():
+        assert torch.allclose(tensor, results[2][0][name], atol=1e-5), name
+
+
+# --- Round trips: what other programs draw ---------------------------------------------------------------------------
+
+
+def test_stock_pipelines_in_a_fresh_process_draw_what_the_sampler_draws(data: Path, base: Path, tmp_path: Path) -> None:
+    """Every format; LoRA with an alpha that isn't the rank; rates so high that forgetting the weights would show."""
+    from stages.sample import sample
+
+    params = small_params(epochs=2, learning_rate=0.05, unet_lr=0.05, text_encoder_lr=0.05, alpha=8.0, rank=4)
+    jobs = []
+    for method in METHODS:
+        models = run_finetune(method, params, tmp_path, data, base)
+        drawn = sample(
+            method,
+            params,
+            models,
+            base,
+            tmp_path / "samples" / method,
+            tmp_path / f"{method}.png",
+            tmp_path / "scratch",
+        )
+        rows = [json.loads(line) for line in (drawn / "manifest.jsonl").read_text().splitlines()]
+        rows = [row for row in rows if row["seed_index"] == 1 and row["prompt_index"] != 1]
+        for kind in [method, "kohya"] if method == "lora" else [method]:
+            jobs.append({"kind": kind, "checkpoint": str(models / "epoch-02"), "drawn": str(drawn), "rows": rows})
+    work = {"base": str(base), "sample": params.sample.model_dump(), "size": params.resolution, "jobs": jobs}
+    (tmp_path / "work.json").write_text(json.dumps(work))
+    script = REPOSITORY / "tests/draw_with_stock_calls.py"
+    subprocess.run([sys.executable, "-W", "ignore", str(script), str(tmp_path / "work.json")], check=True, cwd=tmp_path)
+    for job in jobs:
+        change = 0
+        for number, row in enumerate(job["rows"]):
+            ours = np.asarray(Image.open(Path(job["drawn"]) / row["file"]), dtype=int)
+            stock = np.asarray(Image.open(tmp_path / f"{job['kind']}-{number}.png"), dtype=int)
+            assert np.abs(ours - stock).max() <= 1, (job["kind"], row["file"])
+            if row["epoch"]:
+                untuned = np.asarray(
+                    Image.open(Path(job["drawn"]) / row["file"].replace("epoch-02", "epoch-00")), dtype=int
+                )
+                change = max(change, np.abs(ours - untuned).max())
+        assert change > 8, f"{job['kind']}: the checkpoint draws what the base draws: nothing was shown"

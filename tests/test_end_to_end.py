@@ -1,0 +1,126 @@
+"""The real dvc.yaml, at a reduced size, in a clone of its own whose path has spaces: from the crawl to the report.
+
+One clone serves all tests of this file, in their order: run, run again, force, experiment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+METHODS = ["dreambooth", "textual_inversion", "lora"]
+
+
+def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command in the clone as a user would, with the virtual environment's programs first."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    if check and done.returncode:
+        pytest.fail(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return done
+
+
+def commit(folder: Path, message: str) -> None:
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", message)
+
+
+def reduce(folder: Path) -> None:
+    """Make the run small: a few pages, few steps, few pictures. Nothing else differs from the shipped parameters."""
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+    params["scrape"]["start_urls"] = ["/brand/hugo/"]
+    params["scrape"]["max_depth"] = 2
+    params["detector"] |= {"epochs": 1, "augmentations": 0}
+    for method in METHODS:
+        params["finetune"][method] |= {"epochs": 2, "save_every": 1}
+    params["sample"] |= {"prompts": params["sample"]["prompts"][:2], "plain_prompts": params["sample"]["plain_prompts"][:1]}
+    params["sample"] |= {"images_per_prompt": 2, "steps": 3}
+    params["score"]["bootstrap_samples"] = 100
+    yaml.dump(params, folder / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the working tree, committed, with reduced parameters."""
+    folder = tmp_path_factory.mktemp("end to end") / "a clone"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+    run(folder, "git", "init", "--quiet")
+    reduce(folder)
+    commit(folder, "reduced")
+    return folder
+
+
+def ran(output: str) -> list[str]:
+    """Names of the stages that DVC says it ran."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def test_one_command_runs_the_whole_dag(clone: Path) -> None:
+    done = run(clone, "dvc", "repro")
+    assert {f"finetune@{method}" for method in METHODS} < set(ran(done.stdout))
+    page = (clone / "metrics/report/index.html").read_text()
+    for method in METHODS:
+        scores = json.loads((clone / f"metrics/score/{method}.json").read_text())
+        assert scores["images"] == 4
+        epochs = json.loads((clone / f"metrics/epochs/{method}.json").read_text())
+        assert [row["epoch"] for row in epochs] == [0, 1, 2]
+        assert 0 <= scores["mean_ocr"] <= 1
+        assert method in page
+        losses = (clone / f"metrics/finetune/{method}/plots/metrics/loss.tsv").read_text().splitlines()
+        assert len(losses) == 1 + 2
+    commit(clone, "results")
+
+
+def test_a_second_run_runs_nothing(clone: Path) -> None:
+    assert ran(run(clone, "dvc", "repro").stdout) == []
+    assert "up to date" in run(clone, "dvc", "status").stdout
+
+
+def test_a_forced_run_gives_the_same_bytes(clone: Path) -> None:
+    """Three stages of different kinds: a training, a sampler, a scorer. Their hashes in dvc.lock stay as they were."""
+    before = (clone / "dvc.lock").read_bytes()
+    shutil.rmtree(clone / ".emblem")
+    done = run(clone, "dvc", "repro", "--force", "--single-item", "finetune@lora", "sample@lora", "score@lora", "caption")
+    assert len(ran(done.stdout)) == 4
+    assert (clone / "dvc.lock").read_bytes() == before
+
+
+def test_an_experiment_runs_its_own_branch_only(clone: Path) -> None:
+    done = run(clone, "dvc", "exp", "run", "-S", "finetune.lora.rank=8", "-S", "finetune.lora.unet_lr=5e-6", "score@lora")
+    assert ran(done.stdout) == ["finetune@lora", "sample@lora", "score@lora"]
+    changed = run(clone, "dvc", "params", "diff", "--json").stdout
+    assert json.loads(changed)["params.yaml"]["finetune.lora.rank"]["new"] == 8
+    assert json.loads(changed)["params.yaml"]["finetune.lora.unet_lr"]["new"] == 5e-6
+    difference = json.loads(run(clone, "dvc", "metrics", "diff", "--all", "--json").stdout)
+    assert "metrics/score/lora.json" in difference
+    shown = run(clone, "dvc", "exp", "show", "--csv").stdout
+    assert "finetune.lora.rank" in shown
+
+
+def test_a_mistake_in_the_parameters_stops_before_anything_is_done(clone: Path) -> None:
+    run(clone, "git", "reset", "--hard", "--quiet")
+    params = (clone / "params.yaml").read_text()
+    (clone / "params.yaml").write_text(params.replace("    rank:", "    rnak:"))
+    before = run(clone, "git", "status", "--porcelain").stdout
+    done = run(clone, "dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "finetune.lora.rnak" in done.stderr
+    assert run(clone, "git", "status", "--porcelain").stdout == before
+    assert (clone / "models/lora/epoch-02").is_dir()
