@@ -25,7 +25,10 @@ from tqdm import tqdm
 from demo.pictures import Pictures
 from demo.render import BRANDS, COLOURS, GARMENTS, HUGO, draw, legible, sample_scene
 from demo.training import WEIGHTS, demo_params, device, rng_of, to_tensor
+from stages.lib.detector import load_detector
+from stages.lib.reader import Reader, load_reader
 from stages.lib.scratch import digest, scratch_folder
+from stages.lib.words import word_read
 
 HELD_OUT = 2000
 """Pictures at the end of the set that the classifier is tested on, not trained."""
@@ -151,29 +154,13 @@ def base_prompts(count: int, seed: int) -> tuple[list[str], NDArray[np.int64], N
     return prompts, wanted[:, 0], wanted[:, 1]
 
 
-def reading_of(reader: Any, image: NDArray[np.uint8], box: tuple[float, float, float, float]) -> str:
-    """The word that the EasyOCR reader sees in `box` (pixels) of a picture, enlarged four times, 10 % margin."""
-    x0, y0, x1, y1 = box
-    mx, my = 0.1 * (x1 - x0), 0.1 * (y1 - y0)
-    crop = Image.fromarray(image).crop((round(x0 - mx), round(y0 - my), round(x1 + mx), round(y1 + my)))
-    large = np.asarray(crop.resize((crop.width * 4, crop.height * 4), Image.Resampling.BICUBIC))[:, :, ::-1]
-    width, height = large.shape[1], large.shape[0]
-    found = reader.recognize(np.ascontiguousarray(large), horizontal_list=[[0, width, 0, height]], free_list=[])
-    return found[0][1] if found else ""
+def reading_of(reader: Reader, image: NDArray[np.uint8], box: tuple[float, float, float, float]) -> str:
+    """The word that the reader sees in `box` (pixels) of a picture, in lower case."""
+    found = reader.read([image], [[box]])[0]
+    return found[0].text.lower() if found else ""
 
 
-def load_reader() -> Any:
-    """EasyOCR with the shipped recogniser."""
-    import easyocr
-
-    folder = str(WEIGHTS / "reader")
-    return easyocr.Reader(
-        ["en"], gpu=False, model_storage_directory=folder, user_network_directory=folder, recog_network="reader",
-        detector=False, download_enabled=False, verbose=False,
-    )  # fmt: skip
-
-
-def vae_round_trip(pipeline: StableDiffusionPipeline, reader: Any, count: int, seed: int) -> dict[str, float]:
+def vae_round_trip(pipeline: StableDiffusionPipeline, reader: Reader, count: int, seed: int) -> dict[str, float]:
     """Share of the words read before encoding that are still read after decoding."""
     before, after = 0, 0
     for number in tqdm(range(count), desc="round trip", mininterval=10):
@@ -181,13 +168,13 @@ def vae_round_trip(pipeline: StableDiffusionPipeline, reader: Any, count: int, s
         brand = HUGO if number % 4 == 0 else BRANDS[rng.integers(len(BRANDS))]
         drawing = draw(sample_scene(rng, brand=brand), 64, 64)
         image = np.asarray(drawing.image)
-        if drawing.logo_box is None or reading_of(reader, image, drawing.logo_box).lower() != brand.word.lower():
+        if drawing.logo_box is None or reading_of(reader, image, drawing.logo_box) != brand.word.lower():
             continue
         before += 1
         with torch.no_grad():
             coded = pipeline.vae(to_tensor(image[None], pipeline.device)).sample[0].clamp(-1, 1)
         decoded = ((coded.permute(1, 2, 0).cpu().numpy() + 1) * 127.5).round().astype(np.uint8)
-        after += reading_of(reader, decoded, drawing.logo_box).lower() == brand.word.lower()
+        after += reading_of(reader, decoded, drawing.logo_box) == brand.word.lower()
     return {"pictures": count, "read_before": before, "still_read": round(after / max(before, 1), 4)}
 
 
@@ -200,7 +187,7 @@ def main(prompts: int, seeds: int, sheet: Path | None) -> None:
     where, seed = device(), demo_params()["seed"]
     pictures = Pictures()
     judge, accuracy = train_judge(pictures, seed, where)
-    pipeline, reader = load_base(where), load_reader()
+    pipeline, reader = load_base(where), load_reader(WEIGHTS / "reader")
     result: dict[str, Any] = {"judge_accuracy": accuracy, "base": []}
     texts, garments, colours = base_prompts(prompts, seed)
     words = [brand.word.lower() for brand in BRANDS]
@@ -220,32 +207,21 @@ def main(prompts: int, seeds: int, sheet: Path | None) -> None:
     print(json.dumps(result, indent=2))
 
 
-def words_read(pipeline: StableDiffusionPipeline, reader: Any, words: list[str], seeds: int) -> dict[str, Any]:
+def words_read(pipeline: StableDiffusionPipeline, reader: Reader, words: list[str], seeds: int) -> dict[str, Any]:
     """Share of pictures of trained words in which the reader reads the word asked for, and HUGO's share of readings."""
     garments = ["t-shirt", "sweater", "bag", "mug", "billboard", "hoodie"]
     prompts = [f"a {GARMENTS[garments[k % 6]].noun} with a {word} logo" for k, word in enumerate(words)]
+    detector = load_detector(WEIGHTS / "detector")
     right, hugo, total = 0, 0, 0
-    finder = _mark_finder()
     for trial in range(seeds):
-        for word, image in zip(words, draw_prompts(pipeline, prompts, 50 + trial), strict=True):
-            readings = [reading_of(reader, image, box).lower() for box in finder(image)]
-            right += word in readings
-            hugo += any(reading.replace("0", "o") == "hugo" for reading in readings)
+        images = list(draw_prompts(pipeline, prompts, 50 + trial))
+        boxes = [[mark.box for mark in marks[:2]] for marks in detector.detect(images, least=0.1)]
+        for word, readings in zip(words, reader.read(images, boxes), strict=True):
+            texts = [reading.text for reading in readings]
+            right += word_read(texts, word)
+            hugo += word_read(texts, "hugo")
             total += 1
     return {"pictures": total, "word_read": round(right / total, 4), "hugo_read": hugo}
-
-
-def _mark_finder() -> Any:
-    """Boxes of logos in a 64-pixel picture by the shipped detector start (any logo), the best two."""
-    from stages.lib.detector import load_detector, predict
-
-    detector = load_detector(WEIGHTS / "detector" / "detector.safetensors")
-
-    def find(image: NDArray[np.uint8]) -> list[tuple[float, float, float, float]]:
-        found = predict(detector, [image], image_size=128, threshold=0.1)[0]
-        return [tuple(map(float, box)) for box in found.boxes[:2]]
-
-    return find
 
 
 if __name__ == "__main__":

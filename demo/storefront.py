@@ -641,8 +641,7 @@ def _picture_truths(product: Product, taken: dict[str, Taken]) -> list[dict[str,
 
 # --- What the brand team made ----------------------------------------------------------------------------------------
 
-SOCIAL_SHOTS, DRAWINGS = 30, 15
-CONFUSER_NEGATIVES, OTHER_NEGATIVES, HAND_CAPTIONS = 60, 40, 5
+SOCIAL_SHOTS, DRAWINGS, OTHER_NEGATIVES, HAND_CAPTIONS = 30, 15, 40, 5
 
 
 def write_brand_folder(truth: dict[str, Any], folder: Path = BRAND_FOLDER) -> None:
@@ -653,9 +652,10 @@ def write_brand_folder(truth: dict[str, Any], folder: Path = BRAND_FOLDER) -> No
     reference.save(folder / "reference.png", optimize=True)
     unique = [row for row in truth["pictures"] if row["duplicate_of"] is None]
     by_kind = {kind: [row for row in unique if row["kind"] == kind] for kind in ("logo", "confuser")}
-    rest = [row for row in unique if row["kind"] in ("other-brand", "plain")]
-    spread = rest[:: len(rest) // OTHER_NEGATIVES][:OTHER_NEGATIVES]
-    labelled = [*by_kind["logo"], *by_kind["confuser"][:CONFUSER_NEGATIVES], *spread]
+    crawled = {product["slug"] for product in truth["products"] if "hugo" in product["name"].lower()}
+    rest = [row for row in unique if row["kind"] in ("other-brand", "plain") and row["product"] in crawled]
+    spread = rest[:: max(1, len(rest) // OTHER_NEGATIVES)][:OTHER_NEGATIVES]
+    labelled = [*by_kind["logo"], *(row for row in by_kind["confuser"] if row["product"] in crawled), *spread]
     _write_rows(folder / "labels.jsonl", [_label(row) for row in labelled])
     _write_extra(folder)
     _write_captions(folder, [row for row in by_kind["logo"] if row["large"]])

@@ -49,7 +49,9 @@ def caption(
         raise UserError(f"{filtered}/manifest.jsonl: no picture has a large enough logo (filter.min_logo_width)")
     rows.sort(key=lambda row: str(row["sha256"]))
     written = read_captions(brand / "captions.csv")
-    folder = scratch_folder("caption", digest(params.caption.model_dump(), params.resolution, rows, written), scratch_root)
+    folder = scratch_folder(
+        "caption", digest(params.caption.model_dump(), params.resolution, rows, written), scratch_root
+    )
     shutil.rmtree(folder)
     folder.mkdir(parents=True)
     metadata = write_squares(folder, filtered, rows, params.resolution)
@@ -66,7 +68,9 @@ def caption(
     publish(folder, target)
     shutil.rmtree(folder)
     sources = [entry["caption_source"] for entry in metadata]
-    click.echo(f"{len(metadata)} captions: " + ", ".join(f"{sources.count(s)} {s}" for s in ("hand", "template", "model")))
+    click.echo(
+        f"{len(metadata)} captions: " + ", ".join(f"{sources.count(s)} {s}" for s in ("hand", "template", "model"))
+    )
     return metadata
 
 
@@ -170,7 +174,7 @@ GARMENTS: dict[str, tuple[str, ...]] = {
     "swim shorts": ("swim shorts", "swim trunks", "badeshorts", "badehose"),
     "shorts": ("shorts", "short", "bermuda", "bermudas"),
     "jeans": ("jeans",),
-    "trousers": ("trousers", "pants", "chinos", "joggers", "jogging bottoms", "sweatpants", "hose", "pantalon", "leggings"),
+    "trousers": ("trousers", "pants", "chinos", "joggers", "jogging bottoms", "sweatpants", "hose", "leggings"),
     "boxer briefs": ("boxer briefs", "boxers", "boxer shorts", "briefs", "trunks", "underwear"),
     "socks": ("socks", "sock", "socken", "chaussettes", "calcetines"),
     "shoes": ("shoes", "sneakers", "trainers", "schuhe", "boots", "loafers", "slides", "sandals", "flip-flops"),
@@ -190,7 +194,19 @@ GARMENTS: dict[str, tuple[str, ...]] = {
     "phone case": ("phone case", "handyhülle"),
 }  # fmt: skip
 PLURAL = {"shorts", "swim shorts", "jeans", "trousers", "boxer briefs", "socks", "shoes"}
-TOPS = {"t-shirt", "polo shirt", "sweatshirt", "hoodie", "sweater", "cardigan", "tank top", "shirt", "jacket", "coat", "dress"}
+TOPS = {
+    "t-shirt",
+    "polo shirt",
+    "sweatshirt",
+    "hoodie",
+    "sweater",
+    "cardigan",
+    "tank top",
+    "shirt",
+    "jacket",
+    "coat",
+    "dress",
+}
 LEGS = {"shorts", "swim shorts", "jeans", "trousers"}
 FRONTS = {"hat", "cap", "beanie", "bag", "backpack", "mug", "bottle of perfume", "wallet"}
 _WEARERS = (
@@ -249,7 +265,9 @@ def fill_template(template: str, known: Known) -> str:
             raise UserError(f"caption.template: unknown key {{{key}}}; allowed: {', '.join(f'{{{k}}}' for k in KEYS)}")
     garment = known.garment or "product"
     values: dict[str, Any] = {
-        "wearer": f"{known.wearer} wearing a " if known.wearer and garment in TOPS | LEGS | PLURAL | {"hat", "cap"} else "",
+        "wearer": f"{known.wearer} wearing a "
+        if known.wearer and garment in TOPS | LEGS | PLURAL | {"hat", "cap"}
+        else "",
         "colour": known.colour or "",
         "garment": garment,
         "position": known.position or "",
@@ -300,12 +318,15 @@ def model_captions(folder: Path, pictures: list[Path]) -> list[str]:
 def with_logo(text: str) -> str:
     """A model's caption with the logo named once: in place of what it says of a logo, else at the end."""
     text = " ".join(text.replace("{", "").replace("}", "").split()).rstrip(".")
-    said = re.sub(r"\s*\b(with|and|that has|has|featuring)\b (a|the|an)? ?[^,]*?\b(logo|word|text|letters?|name)\b.*$", "", text)
+    said = re.sub(
+        r"\s*\b(with|and|that has|has|featuring)\b (a|the|an)? ?[^,]*?\b(logo|word|text|letters?|name)\b.*$", "", text
+    )
     return f"{said or 'a photo'} with a {{token}} logo"
 
 
 @click.command(help=__doc__)
 def main() -> None:
+    """Run the stage."""
     stage_main(lambda: _run())()
 
 

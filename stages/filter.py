@@ -1,7 +1,9 @@
 """Stage filter: keep the pictures that show the logo, and say of every other one why not.
 
 Reads data/raw (scrape), data/brand/reference.png (the logo, cut to its edges), data/brand/keep_drop.csv (a person's
-decisions, which win over the machine's; may be missing), and models/detector where filter.matcher is "detector".
+decisions, which win over the machine's; may be missing), and data/brand/detector where filter.matcher is "detector":
+a copy of models/detector that a person was content with (train-detector reads what filter writes, and a DAG has no
+circles).
 Writes data/filtered/images/<sha256>.png (upright 8-bit sRGB, every different picture with the logo, large enough or
 not), data/filtered/manifest.jsonl (all of raw's rows with columns added), metrics/filter.json (the funnel) and
 metrics/funnel.png (what was kept and dropped, to look at).
@@ -19,6 +21,7 @@ import multiprocessing
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +39,12 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-RAW, BRAND, FILTERED, DETECTOR = Path("data/raw"), Path("data/brand"), Path("data/filtered"), Path("models/detector")
+RAW, BRAND, FILTERED, DETECTOR = (
+    Path("data/raw"),
+    Path("data/brand"),
+    Path("data/filtered"),
+    Path("data/brand/detector"),
+)
 METRICS = Path("metrics")
 STEPS = ("crawled", "named", "decoded", "unique", "with_logo", "large_enough")
 COLOUR_DISTANCE = 14.0
@@ -70,7 +78,9 @@ def filter_images(
     decisions = read_decisions(brand / "keep_drop.csv")
     files = {row["sha256"]: raw / row["file"] for row in rows if row["file"]}
     judged = judge_all(params, files, brand / "reference.png", detector)
-    folder = scratch_folder("filter", digest(params.filter.model_dump(), params.resolution, rows, decisions), scratch_root)
+    folder = scratch_folder(
+        "filter", digest(params.filter.model_dump(), params.resolution, rows, decisions), scratch_root
+    )
     shutil.rmtree(folder)
     (folder / "images").mkdir(parents=True)
     rows = decide(params, rows, judged, decisions)
@@ -114,7 +124,9 @@ def judge_all(params: Params, files: dict[str, Path], reference: Path, detector:
     """Look at every different file, in as many processes as EMBLEM_THREADS allows."""
     from stages.lib.logo_match import load_matcher
 
-    load_matcher(reference, params.filter.min_inliers, params.filter.min_letter_match)  # a bad reference is told here, once
+    load_matcher(
+        reference, params.filter.min_inliers, params.filter.min_letter_match
+    )  # a bad reference is told here, once
     tasks = [(sha256, path) for sha256, path in sorted(files.items())]
     arguments = (reference, params.filter.min_inliers, params.filter.min_letter_match, params.filter.max_megapixels)
     workers = min(threads(), max(1, len(tasks) // 16))
@@ -162,22 +174,22 @@ def second_pass(
     """Let the trained detector look at the pictures on which the matcher found nothing."""
     from dataclasses import replace
 
-    from stages.lib.detector import load_detector  # imported late: torch
+    import numpy as np
+
+    from stages.lib.detector import load_detector
     from stages.lib.images import decode
 
-    weights = detector / "detector.pt"
-    if not weights.is_file():
-        raise UserError(f"filter.matcher = 'detector': {weights} is not there (set it to sift and train one first)")
+    if not detector.is_dir():
+        raise UserError(f"filter.matcher = 'detector': {detector} is not there (cp -r models/detector {detector})")
+    model = load_detector(detector)
     found = dict(judged)
-    model = load_detector(weights)
     missing = [entry for entry in judged.values() if entry.reason is None and entry.box is None]
     for entry in progress(missing, "detector", len(missing), "picture"):
-        image = decode(files[entry.sha256].read_bytes(), params.filter.max_megapixels)
-        boxes = model.detect([image])[0]
-        sure = [box for box in boxes if box.confidence >= params.score.threshold]
-        if sure:
-            best = max(sure, key=lambda box: box.confidence)
-            found[entry.sha256] = replace(entry, box=tuple(round(v, 1) for v in best.box), score=round(best.confidence, 4))
+        picture = np.asarray(decode(files[entry.sha256].read_bytes(), params.filter.max_megapixels))
+        best = next(iter(model.detect([picture])[0]), None)
+        if best is not None and best.confidence >= params.score.threshold:
+            box = tuple(round(float(v), 1) for v in best.box)
+            found[entry.sha256] = replace(entry, box=box, score=round(best.confidence, 4))
     return found
 
 
@@ -262,6 +274,7 @@ def _drop_near_duplicates(
         if row["sha256"] and not row["drop_reason"]:
             of_product[row["page_url"]].append(row)
     for members in of_product.values():
+
         def rank(row: Row) -> tuple[bool, int, int, str]:
             kept_by_hand = decisions.get(row["sha256"], ("", ""))[0] == "keep"
             return (not kept_by_hand, -row["width"] * row["height"], -row["bytes"], row["image_url"])
@@ -269,7 +282,9 @@ def _drop_near_duplicates(
         kept: list[Row] = []
         for row in sorted(members, key=rank):
             by_hand = decisions.get(row["sha256"], ("", ""))[0] == "keep"
-            twin = next((k for k in kept if is_near_duplicate(judged[row["sha256"]], judged[k["sha256"]], distance)), None)
+            twin = next(
+                (k for k in kept if is_near_duplicate(judged[row["sha256"]], judged[k["sha256"]], distance)), None
+            )
             if twin is None or by_hand:
                 kept.append(row)
             else:
@@ -284,8 +299,12 @@ def is_near_duplicate(a: Judged, b: Judged, distance: int) -> bool:
         places = [[v / side for v, side in zip(j.box or (), (j.width, j.height) * 2, strict=True)] for j in (a, b)]
         if max(abs(p - q) for p, q in zip(*places, strict=True)) > 0.03:
             return False
-    cells = [sum((a.colours[i + c] - b.colours[i + c]) ** 2 for c in range(3)) ** 0.5 for i in range(0, len(a.colours), 3)]
-    return max(cells) < COLOUR_DISTANCE / 2 or (max(cells) < COLOUR_DISTANCE and sum(cells) / len(cells) < COLOUR_DISTANCE / 4)
+    cells = [
+        sum((a.colours[i + c] - b.colours[i + c]) ** 2 for c in range(3)) ** 0.5 for i in range(0, len(a.colours), 3)
+    ]
+    return bool(max(cells) < COLOUR_DISTANCE / 2) or bool(
+        max(cells) < COLOUR_DISTANCE and sum(cells) / len(cells) < COLOUR_DISTANCE / 4
+    )
 
 
 # --- What is left behind ---------------------------------------------------------------------------------------------
@@ -304,7 +323,7 @@ def write_pictures(params: Params, folder: Path, rows: list[Row], files: dict[st
 
 
 def count(rows: list[Row]) -> dict[str, int]:
-    """The funnel: rows on product pages, of products of the name, files that decode, different, with logo, large enough."""
+    """The funnel: pictures on product pages, of the name, that decode, different ones, with logo, large enough."""
     named = [row for row in rows if not (row["drop_reason"] or "").startswith("name without")]
     decoded = [row for row in named if row["sha256"] and not _is_undecoded(row)]
     with_logo = [row for row in rows if row["file"]]
@@ -347,10 +366,8 @@ def write_funnel(
     def cell(row: Row) -> Cell:
         image = None
         if row["sha256"]:
-            try:
+            with suppress(UnreadableImage):
                 image = decode(files[row["sha256"]].read_bytes(), max_megapixels)
-            except UnreadableImage:
-                pass
         label = f"{row['logo_width']:.0f} px" if row["logo_width"] else (row["drop_reason"] or "")
         colour = (40, 160, 80) if not row["drop_reason"] else (200, 60, 60)
         return Cell(image, label, [row["box"]] if row["box"] else [], colour)
@@ -358,7 +375,13 @@ def write_funnel(
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         groups[_step_of(row)].append(row)
-    reasons = {"kept": "kept", "large_enough": "logo too small", "with_logo": "no logo", "unique": "duplicate", "decoded": "not read"}
+    reasons = {
+        "kept": "kept",
+        "large_enough": "logo too small",
+        "with_logo": "no logo",
+        "unique": "duplicate",
+        "decoded": "not read",
+    }
     lines = []
     for step, title in reasons.items():
         chosen = list(_spread(groups[step], 16))
@@ -382,6 +405,7 @@ def reasons(rows: list[Row]) -> Counter[str]:
 
 @click.command(help=__doc__)
 def main() -> None:
+    """Run the stage."""
     stage_main(lambda: _run())()
 
 

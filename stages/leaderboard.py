@@ -100,13 +100,28 @@ def read_experiment(revision: Revision, method: str, repository: Path) -> Experi
         return "its parameters are not those that dvc.lock says it was trained with"
     recorded = {out["path"]: out.get("md5") for out in stages.get(f"score@{method}", {}).get("outs", [])}
     if recorded.get(path) != hashlib.md5((texts[2] or "").encode(), usedforsecurity=False).hexdigest():
-        return "its numbers are not those that dvc.lock names (was score run?)"
+        return "its numbers are not those that dvc.lock names"
+    if stale := stale_stage(stages, method):
+        return f"its numbers are older than its training: {stale} was not run again"
     rows = tuple(row for row in json.loads(texts[2] or "[]") if row["epoch"] > 0)
     return (
         Experiment(revision, dict(parameters), rows, tuple(params["sample"]["prompts"]))
         if rows
         else "has no tuned checkpoint"
     )
+
+
+def stale_stage(stages: dict[str, Any], method: str) -> str | None:
+    """The first of the method's stages whose dvc.lock entry was made from other files than the stages before it made.
+
+    So looks an experiment of which only a part was run: its commit holds the baseline's numbers for the rest.
+    """
+    made = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
+    for name in (f"{step}@{method}" for step in ("finetune", "sample", "score")):
+        for dep in stages.get(name, {}).get("deps", []):
+            if dep["path"] in made and dep.get("md5") != made[dep["path"]]:
+                return name
+    return None
 
 
 def rank_checkpoints(experiments: Sequence[Experiment]) -> list[Entry]:

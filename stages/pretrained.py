@@ -29,8 +29,6 @@ OUTPUT = Path("models/pretrained")
 PARTS = ("base", "clip", "detector", "reader")
 RECOGNISER, TEXT_DETECTOR = "english_g2.pth", "craft_mlt_25k.pth"
 """EasyOCR's own names; it looks for them and compares their MD5."""
-YOLO_PIXELS = 640
-"""Side of the pictures that the published YOLOv8n was trained on."""
 
 
 def pretrained(
@@ -188,7 +186,7 @@ def fetch_detector(url: str, downloads: Path, target: Path, pinned: Mapping[str,
     checkpoint = hub.fetch_url(url, _pinned_hash("detector", name, pinned), downloads)
     import torch
 
-    from stages.lib.detector import new_model, save_detector
+    from stages.lib.detector import WEIGHTS, new_model
 
     torch.manual_seed(0)
     model = new_model()
@@ -204,7 +202,11 @@ def fetch_detector(url: str, downloads: Path, target: Path, pinned: Mapping[str,
     if len(fitting) < 0.8 * len(own):
         raise UserError(f"{url}: no YOLOv8n: {len(fitting)} of its {len(own)} tensors fit")
     model.load_state_dict(own | fitting)
-    save_detector(model, target, YOLO_PIXELS, YOLO_PIXELS)
+    from safetensors.torch import save_file
+
+    target.mkdir(parents=True)
+    tensors = {key: tensor.contiguous() for key, tensor in sorted(model.state_dict().items())}
+    save_file(tensors, target / WEIGHTS, metadata={"names": "logo"})
 
 
 def fetch_reader(url: str, text_detector: str, downloads: Path, target: Path, pinned: Mapping[str, str]) -> None:

@@ -334,6 +334,16 @@ def outcome_rows(verdict: Verdict) -> list[dict[str, str]]:
     return rows
 
 
+def not_told_apart(verdict: Verdict) -> str:
+    """The candidates that a paired bootstrap cannot tell from the shipped one, as a list in words."""
+    names = [
+        f"{title_of(rival.candidate.method)} {rival.candidate.epoch}"
+        for rival in verdict.rivals
+        if rival.difference and rival.difference.verdict == "not distinguishable"
+    ]
+    return ", ".join(names)
+
+
 def shipped_figures(verdict: Verdict) -> list[tuple[str, str, str]]:
     """The shipped checkpoint's numbers: (name, value, interval)."""
     if not verdict.shipped:
@@ -428,6 +438,8 @@ def markdown(verdict: Verdict, table: Sequence[tuple[str, Row]], comparisons: Se
             "",
             f"On the seeds that had no say in the choice: {figures}.",
         ]
+        if not_told_apart(verdict):
+            lines += ["", f"Not distinguishable from it in joint success on those seeds: {not_told_apart(verdict)}."]
         lines += [f"Gate not applied: {text}." for text in s.unchecked]
     else:
         lines += [f"Ship **nothing**. {verdict.reason}"]
@@ -489,10 +501,6 @@ def report(
     everything = [row for method in methods for row in rows[method]]
     with Image.open(samples / methods[0] / rows[methods[0]][0]["file"]) as first:
         side = first.width
-    not_told = [
-        f"{title_of(r.candidate.method)} {r.candidate.epoch}" for r in verdict.rivals
-        if r.difference and r.difference.verdict == "not distinguishable"
-    ]  # fmt: skip
     html = render(
         "report.html.j2",
         {
@@ -502,7 +510,7 @@ def report(
             "verdict": verdict,
             "rule": RULE,
             "shipped_figures": shipped_figures(verdict),
-            "not_told": ", ".join(not_told),
+            "not_told": not_told_apart(verdict),
             "outcomes": outcome_rows(verdict),
             "top": params.report.top,
             "table": {

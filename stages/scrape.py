@@ -68,7 +68,9 @@ def serving(params: Scrape) -> Iterator[tuple[str, list[str], list[str]]]:
         addresses = [*params.start_urls, *params.sitemap_urls]
         for url in addresses:
             if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-                raise UserError(f"scrape.start_urls: {url!r} is no http(s) address (only a storefront's may be relative)")
+                raise UserError(
+                    f"scrape.start_urls: {url!r} is no http(s) address (only a storefront's may be relative)"
+                )
         if not addresses:
             raise UserError("scrape.start_urls and scrape.sitemap_urls are both empty: name a page to start from")
         yield "", list(params.start_urls), list(params.sitemap_urls)
@@ -127,7 +129,7 @@ def _is_loopback(host: str, is_public: Any) -> bool:
 def check_javascript() -> None:
     """Raises UserError where the extra that draws pages in a browser is not installed."""
     try:
-        import scrapy_playwright  # noqa: F401
+        import scrapy_playwright  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
         message = 'pip install "emblem[javascript]" && playwright install chromium'
         raise UserError(f"scrape.javascript = true needs an extra: {message}") from None
@@ -203,7 +205,7 @@ def _row(product: Product, picture: Picture, image_url: str) -> Row:
 
 
 def check(params: Scrape, crawled: Crawled, rows: list[Row], folder: Path) -> None:
-    """Raise UserError where the crawl did not do its work; what failed is forgotten, so that the next run asks again."""
+    """Raise UserError where the crawl did not do its work, and forget what failed, so that the next run asks again."""
     from stages.lib.crawl import SMALLER_COPY, is_named
     from stages.lib.fetch import Store
 
@@ -220,14 +222,18 @@ def check(params: Scrape, crawled: Crawled, rows: list[Row], folder: Path) -> No
     elif not named:
         names = ", ".join(repr(product.name) for product in crawled.products[:3])
         count = len(crawled.products)
-        message = f"none of {count} products is named {params.name_contains!r} (scrape.name_contains), but {names}{more}"
+        message = (
+            f"none of {count} products is named {params.name_contains!r} (scrape.name_contains), but {names}{more}"
+        )
     elif not asked:
         reasons = Counter(row["drop_reason"] for row in rows if row["robots"] != "allowed").most_common(1)
-        message = f"none of the pictures of {len(named)} products may be taken: {reasons[0][0] if reasons else 'none found'}{more}"
+        why = reasons[0][0] if reasons else "none found"
+        message = f"none of the pictures of {len(named)} products may be taken: {why}{more}"
     elif len(lost) > params.max_failed_share * len(asked):
         reason, count = Counter(row["drop_reason"] for row in lost).most_common(1)[0]
         example = next(row["image_url"] for row in lost if row["drop_reason"] == reason)
-        share = f"{len(lost)} of {len(asked)} pictures lost, more than scrape.max_failed_share = {params.max_failed_share:g}"
+        allowed = f"scrape.max_failed_share = {params.max_failed_share:g}"
+        share = f"{len(lost)} of {len(asked)} pictures lost, more than {allowed}"
         message = f"{share}; most often ({count}): {reason}, such as {example}{more}"
     if message:
         Store(folder / "fetched").forget_failures()
@@ -250,7 +256,9 @@ def report(crawled: Crawled, rows: list[Row]) -> None:
     """Say in a few lines what was found and what was not taken."""
     files = len({row["sha256"] for row in rows if row["sha256"]})
     taken = sum(1 for row in rows if row["sha256"])
-    click.echo(f"{len(crawled.products)} products on {crawled.pages} pages; {taken} pictures taken, {files} different files")
+    click.echo(
+        f"{len(crawled.products)} products on {crawled.pages} pages; {taken} pictures taken, {files} different files"
+    )
     for reason, count in Counter(row["drop_reason"] for row in rows if row["drop_reason"]).most_common():
         click.echo(f"  {count} not taken: {reason}")
     for reason, count in crawled.failures.most_common():
@@ -261,6 +269,7 @@ def report(crawled: Crawled, rows: list[Row]) -> None:
 
 @click.command(help=__doc__)
 def main() -> None:
+    """Run the stage."""
     stage_main(lambda: _run())()
 
 

@@ -90,14 +90,26 @@ def hostile_shop(other_port: int) -> Shop:
         ["/..%2f..%2f..%2fescape.jpg", "/images/%2e%2e/%2e%2e/%00nul.jpg", "file:///etc/passwd", good[7], good[8]],
         '<meta property="og:image" content="file:///etc/hostname">',
     )
-    pages["/p/hugo-flaky"] = (
-        lambda before: Answer("oops", status=500) if before < 1 else product_page("HUGO Flaky", [good[9], good[10]])
+    pages["/p/hugo-flaky"] = lambda before: (
+        Answer("oops", status=500) if before < 1 else product_page("HUGO Flaky", [good[9], good[10]])
     )
     pages["/p/hugo-noai"] = product_page("HUGO Noai", ["/images/never.jpg"], '<meta name="robots" content="noai">')
     pages["/secret/hugo-hidden"] = product_page("HUGO Hidden", [good[11]])
     pages["/p/hugo-last"] = product_page("HUGO Last", [good[11]])
-    links = [*[path for path in pages if path.startswith("/p/")], "/secret/hugo-hidden", "/bomb.html", "/calendar/2026/1"]
-    links += ["/loop/a.jpg", "/redirect-to-inside", "javascript:alert(1)", "mailto:a@b.c", "//[bad", "/p/a/../../p/hugo-last"]
+    links = [
+        *[path for path in pages if path.startswith("/p/")],
+        "/secret/hugo-hidden",
+        "/bomb.html",
+        "/calendar/2026/1",
+    ]
+    links += [
+        "/loop/a.jpg",
+        "/redirect-to-inside",
+        "javascript:alert(1)",
+        "mailto:a@b.c",
+        "//[bad",
+        "/p/a/../../p/hugo-last",
+    ]
     pages["/redirect-to-inside"] = Answer(status=301, headers={"Location": f"http://127.0.0.1:{other_port}/"})
     pages["/"] = page("<h1>Shop</h1>" + "".join(f'<a href="{link}">x</a> ' for link in links))
     shop.fallback = _calendar

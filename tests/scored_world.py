@@ -1,7 +1,7 @@
-"""Planted models: pictures with a manifest as `sample` would write them, and a detector and an OCR that need no weights.
+"""Planted models: pictures and a manifest as `sample` writes them, and a detector and an OCR that need no weights.
 
-The stand-ins are for what stands around them: a "model" that copies, one that draws the wrong colour, and so on. The real
-detector and OCR have tests of their own.
+The stand-ins are for what stands around them: a "model" that copies, one that draws the wrong colour, and so on. The
+real detector and OCR have tests of their own.
 """
 
 import json
@@ -59,7 +59,9 @@ def write_samples(folder: Path, method: str, epochs: dict[int, Draw], seeds: int
             for seed in range(seeds):
                 plain = index == len(PROMPTS)
                 number = 10_000 + 100 * index + seed
-                drawn = pixels(photograph(number, garment, colour, None)) if plain else draw(number, garment, colour, seed)
+                drawn = (
+                    pixels(photograph(number, garment, colour, None)) if plain else draw(number, garment, colour, seed)
+                )
                 file = f"epoch-{epoch:02d}/p{index:02d}-s{seed:02d}.png"
                 cv2.imwrite(str(folder / method / file), drawn[..., ::-1])
                 rows.append(
@@ -90,7 +92,7 @@ class RedBoxFinder:
 
 
 class BrightLetterReader:
-    """An OCR for a world in which HUGO is the only word: it reads HUGO where a box holds light letters, else nothing."""
+    """An OCR for a world in which HUGO is the only word: it reads HUGO where a box holds light letters."""
 
     finds_text = False
 
@@ -108,7 +110,7 @@ class BrightLetterReader:
 
 
 def write_untrained_weights(folder: Path) -> tuple[Path, Path]:
-    """A YOLOv8n and an EasyOCR recogniser with random weights, as files: (models/detector, models/pretrained/reader)."""
+    """A YOLOv8n and an EasyOCR recogniser with random weights, as files: their two folders."""
     import torch
     from easyocr.model.vgg_model import Model
 
@@ -125,3 +127,36 @@ def write_untrained_weights(folder: Path) -> tuple[Path, Path]:
     return folder / "detector", reader
 
 
+def scored_rows(
+    method: str,
+    success: dict[int, float],
+    *,
+    prompts: int = 6,
+    seeds: int = 8,
+    memorised: float = 0.0,
+    colour: float = 1.0,
+) -> list[dict]:
+    """Scored pictures of a method, a share of which succeeds at each epoch; the last prompt has no token."""
+    rng = np.random.default_rng(sorted(method.encode()))
+    rows = []
+    for epoch, share in success.items():
+        for prompt in range(prompts + 1):
+            plain = prompt == prompts
+            for seed in range(seeds):
+                hit = not plain and rng.random() < share
+                od = round(float(rng.uniform(0.75, 0.98)), 6) if hit else 0.0
+                right = None if prompt > 1 or plain else bool(rng.random() < colour)
+                text = "HUGO" if hit else "HUCO"
+                similarity = round(float(rng.uniform(0.3, 0.9)), 6)
+                rows.append(
+                    {"method": method, "epoch": epoch, "prompt_index": prompt, "plain": plain, "seed_index": seed,
+                     "prompt": "a blue sweater" if plain else f"a blue thing {prompt} with a <hugo> logo",
+                     "seed": seed, "file": f"epoch-{epoch:02d}/p{prompt:02d}-s{seed:02d}.png", "confidence": od or 0.3,
+                     "od": od, "box": [20, 20, 44, 30], "ocr": int(hit), "joint": int(hit),
+                     "readings": [{"text": text, "confidence": 0.9, "box": [20, 20, 44, 30], "detected": od or 0.3}],
+                     "edit_distance": 0.0 if hit else 0.25, "colour_asked": None if right is None else "blue",
+                     "colour_drawn": "blue" if right else "black", "colour_right": right, "similarity": similarity,
+                     "nearest": "000.png", "similarity_masked": similarity, "nearest_masked": "001.png",
+                     "memorised": bool(rng.random() < memorised), "diversity": 0.5}
+                )  # fmt: skip
+    return rows

@@ -50,13 +50,17 @@ class Shop:
 
 
 def page(body: str, head: str = "", language: str = "en") -> Answer:
-    return Answer(f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">{head}</head><body>{body}</body></html>')
+    return Answer(
+        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">{head}</head><body>{body}</body></html>'
+    )
 
 
 def picture(number: int, width: int = 240, height: int = 320, kind: str = "JPEG") -> bytes:
     """A picture that is unlike every picture of another number."""
     rng = np.random.default_rng(number)
-    image = Image.fromarray(rng.integers(0, 256, (8, 6, 3), dtype=np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    image = Image.fromarray(rng.integers(0, 256, (8, 6, 3), dtype=np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     buffer = io.BytesIO()
     image.save(buffer, kind, quality=80)
     return buffer.getvalue()
@@ -65,7 +69,9 @@ def picture(number: int, width: int = 240, height: int = 320, kind: str = "JPEG"
 def thumbnail(content: bytes, width: int) -> bytes:
     image = Image.open(io.BytesIO(content))
     buffer = io.BytesIO()
-    image.resize((width, round(width * image.height / image.width)), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=75)
+    image.resize((width, round(width * image.height / image.width)), Image.Resampling.LANCZOS).save(
+        buffer, "JPEG", quality=75
+    )
     return buffer.getvalue()
 
 

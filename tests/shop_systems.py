@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Shops as common shop systems draw them. Each function returns the shop and, for each product's name, its pictures."""
 
 from __future__ import annotations
@@ -184,4 +185,92 @@ def shopify_like(products: int = 9) -> tuple[Shop, Wanted]:
     shop.pages["/collections/all"] = page(f'<main><h1>All</h1><ul class="product-grid">{cards}</ul></main>')
     featured = '<a href="/products/p0"><img src="/cdn/shop/files/0_0.jpg?v=17&width=180">HUGO</a>'
     shop.pages["/"] = page(f'<h1>Welcome</h1>{featured}<a href="/collections/all">All</a>')
+    return shop, wanted
+
+
+def opencart_like(products: int = 11) -> tuple[Shop, Wanted]:
+    """Addresses that are all parameters, no markup, resized copies beside an original that no page names."""
+    shop, wanted = Shop(), Wanted()
+    root = "/index.php?route=product"
+
+    def card(number: int) -> str:
+        address = f"{root}/product&amp;path=20&amp;product_id={number}"
+        return (
+            f'<div class="product-layout"><div class="product-thumb"><div class="image"><a href="{address}"><img '
+            f'src="/image/cache/catalog/p{number}_0-250x250.jpg" alt="{_name(number)}"></a></div><div class="caption"><h4>'
+            f'<a href="{address}">{_name(number)}</a></h4><p class="price">$122.00</p></div><div class="button-group">'
+            f"<button onclick=\"cart.add('{number}')\">Add to Cart</button></div></div></div>"
+        )
+
+    top = '<nav id="top"><a href="/index.php?route=checkout/cart">Shopping Cart</a></nav><header><button>0 item(s) - $0.00</button></header>'
+    for number in range(products):
+        thumbs = ""
+        for place in range(1 + number % 3):
+            full = picture(20_000 + number * 10 + place, 800, 800)
+            shop.pages[f"/image/catalog/p{number}_{place}.jpg"] = jpeg(full)
+            for width in (74, 228, 250, 500):
+                shop.pages[f"/image/cache/catalog/p{number}_{place}-{width}x{width}.jpg"] = jpeg(thumbnail(full, width))
+            small = 228 if place == 0 else 74
+            thumbs += (
+                f'<li><a class="thumbnail" href="/image/cache/catalog/p{number}_{place}-500x500.jpg" title="x">'
+                f'<img src="/image/cache/catalog/p{number}_{place}-{small}x{small}.jpg"></a></li>'
+            )
+            wanted.setdefault(_name(number), set()).add(f"/image/catalog/p{number}_{place}.jpg")
+        related = "".join(card((number + step) % products) for step in (1, 4))
+        body = page(
+            f'{top}<div id="product-product" class="container"><ul class="breadcrumb"><li><a href="/">Home</a></li></ul>'
+            f'<div class="row"><div id="content"><div class="row"><div class="col-sm-8"><ul class="thumbnails">{thumbs}</ul></div>'
+            f'<div class="col-sm-4"><h1>{_name(number)}</h1><ul class="list-unstyled"><li>Brand: <a href="/brand">X</a></li></ul>'
+            f'<ul><li><h2>$122.00</h2></li></ul><div id="product"><input name="quantity" value="1"><button id="button-cart">'
+            f'Add to Cart</button></div></div></div><h3>Related Products</h3><div class="row">{related}</div></div></div></div>'
+        )
+        for address in (f"{root}/product&path=20&product_id={number}", f"{root}/product&product_id={number}"):
+            shop.pages[address] = body
+    per_page = 6
+    for number in (1, 2):
+        cards = "".join(card(n) for n in range((number - 1) * per_page, min(number * per_page, products)))
+        pages = f'<ul class="pagination"><li><a href="{root}/category&amp;path=20&amp;page={3 - number}">{3 - number}</a></li></ul>'
+        listing = page(
+            f'{top}<div id="content"><h2>Desktops</h2><div class="row"><div class="col-sm-2"><img src="/image/catalog/banner.jpg" '
+            f'alt="Desktops"></div><p>All from $99.00!</p></div><select id="input-sort"></select>{cards}{pages}</div>'
+        )
+        shop.pages[f"{root}/category&path=20" + ("&page=2" if number == 2 else "")] = listing
+        if number == 1:
+            shop.pages[f"{root}/category&path=20&page=1"] = listing
+    shop.pages["/image/catalog/banner.jpg"] = jpeg(picture(77, 800, 200))
+    slides = '<div class="swiper"><a href="/index.php?route=product/product&amp;product_id=3"><img src="/image/catalog/banner.jpg"></a></div>'
+    shop.pages["/"] = page(f'{top}{slides}<a href="{root}/category&amp;path=20">Desktops</a>')
+    return shop, wanted
+
+
+def hand_made(products: int = 10) -> tuple[Shop, Wanted]:
+    """A small German shop in tables, no classes, no h1: thumbnails link to the large pictures in another folder."""
+    shop, wanted = Shop(), Wanted()
+    menu = "".join(f'<td><a href="/{name}.html">{name}</a></td>' for name in ("pullover", "socken", "kontakt"))
+    menu = f'<table><tr><td><a href="/"><img src="/bilder/kopf.gif" width="700" height="90"></a></td>{menu}</tr></table>'
+    for number in range(products):
+        gallery = ""
+        for place in range(2 + number % 2):
+            full = picture(30_000 + number * 10 + place, 500, 700)
+            shop.pages[f"/bilder/gross/{number}-{place}.jpg"] = jpeg(full)
+            shop.pages[f"/bilder/klein/{number}-{place}.jpg"] = jpeg(thumbnail(full, 90))
+            gallery += f'<a href="/bilder/gross/{number}-{place}.jpg" target="_blank"><img src="/bilder/klein/{number}-{place}.jpg"></a>'
+            wanted.setdefault(_name(number), set()).add(f"/bilder/gross/{number}-{place}.jpg")
+        shop.pages[f"/artikel/{number}.html"] = page(
+            f'{menu}<table><tr><td>{gallery}</td><td><h2>{_name(number)}</h2><p>Preis: 19,90 €</p><form action="/warenkorb.php" '
+            f'method="post"><input type="hidden" name="id" value="{number}"><input type="submit" value="In den Warenkorb"></form></td></tr></table>',
+            f"<title>{_name(number)} - Textilhaus</title>", "de",
+        )  # fmt: skip
+    for name, members in (("pullover", range(products // 2)), ("socken", range(products // 2, products))):
+        rows = "".join(
+            f'<tr><td><a href="/artikel/{n}.html"><img src="/bilder/klein/{n}-0.jpg"></a></td><td><a href="/artikel/{n}.html">'
+            f'{_name(n)}</a></td><td>19,90 €</td><td><form action="/warenkorb.php" method="post"><input type="submit" '
+            f'value="In den Warenkorb"></form></td></tr>'
+            for n in members
+        )
+        shop.pages[f"/{name}.html"] = page(f"{menu}<h2>{name}</h2><table>{rows}</table>", f"<title>{name}</title>", "de")
+    shop.pages["/kontakt.html"] = page(f'{menu}<h2>Kontakt</h2><img src="/bilder/laden.jpg"><p>Versand ab 4,90 €</p>', "", "de")
+    shop.pages["/bilder/laden.jpg"] = jpeg(picture(9, 300, 200))
+    shop.pages["/bilder/kopf.gif"] = Answer(picture(10, 700, 90, "GIF"), "image/gif")
+    shop.pages["/"] = page(f"{menu}<h2>Willkommen</h2>", "", "de")
     return shop, wanted

@@ -43,7 +43,10 @@ def reduce(folder: Path) -> None:
     params["detector"] |= {"epochs": 1, "augmentations": 0}
     for method in METHODS:
         params["finetune"][method] |= {"epochs": 2, "save_every": 1}
-    params["sample"] |= {"prompts": params["sample"]["prompts"][:2], "plain_prompts": params["sample"]["plain_prompts"][:1]}
+    params["sample"] |= {
+        "prompts": params["sample"]["prompts"][:2],
+        "plain_prompts": params["sample"]["plain_prompts"][:1],
+    }
     params["sample"] |= {"images_per_prompt": 2, "steps": 3}
     params["score"]["bootstrap_samples"] = 100
     yaml.dump(params, folder / "params.yaml")
@@ -54,7 +57,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of the working tree, committed, with reduced parameters."""
     folder = tmp_path_factory.mktemp("end to end") / "a clone"
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in listed.stdout.decode().split("\0"):
         if name and (ROOT / name).is_file():
@@ -97,13 +103,17 @@ def test_a_forced_run_gives_the_same_bytes(clone: Path) -> None:
     """Three stages of different kinds: a training, a sampler, a scorer. Their hashes in dvc.lock stay as they were."""
     before = (clone / "dvc.lock").read_bytes()
     shutil.rmtree(clone / ".emblem")
-    done = run(clone, "dvc", "repro", "--force", "--single-item", "finetune@lora", "sample@lora", "score@lora", "caption")
+    done = run(
+        clone, "dvc", "repro", "--force", "--single-item", "finetune@lora", "sample@lora", "score@lora", "caption"
+    )
     assert len(ran(done.stdout)) == 4
     assert (clone / "dvc.lock").read_bytes() == before
 
 
 def test_an_experiment_runs_its_own_branch_only(clone: Path) -> None:
-    done = run(clone, "dvc", "exp", "run", "-S", "finetune.lora.rank=8", "-S", "finetune.lora.unet_lr=5e-6", "score@lora")
+    done = run(
+        clone, "dvc", "exp", "run", "-S", "finetune.lora.rank=8", "-S", "finetune.lora.unet_lr=5e-6", "score@lora"
+    )
     assert ran(done.stdout) == ["finetune@lora", "sample@lora", "score@lora"]
     changed = run(clone, "dvc", "params", "diff", "--json").stdout
     assert json.loads(changed)["params.yaml"]["finetune.lora.rank"]["new"] == 8

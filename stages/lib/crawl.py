@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import lxml.etree
+import lxml.etree  # type: ignore[import-untyped]
 from scrapy import Spider
 from scrapy.crawler import AsyncCrawlerRunner
 from scrapy.utils.reactor import install_reactor
@@ -29,7 +29,6 @@ from scrapy.utils.reactor import install_reactor
 from stages.lib.fetch import PAGE_BYTES, Fetched, Fetcher, clean_url, origin_of
 from stages.lib.params import Scrape
 from stages.lib.products import (
-    Link,
     Page,
     Picture,
     Product,
@@ -45,9 +44,11 @@ STERILE_PAGES = 40
 """Pages of one shape that are visited while none has led to a new product."""
 SHARED_BY = 5
 SHARED_SHARE = 0.2
-"""A picture outside of galleries and metadata that this many products show, and this share of all, is the shop's own."""
+"""A picture outside of galleries and metadata that so many products show, and this share of all, is the shop's own."""
 MOST_SITEMAPS = 500
 SMALLER_COPY = "smaller copy of"
+MOST_MEGAPIXELS = 40.0
+"""Above this, pictures are not looked at during the crawl; their bytes are kept all the same."""
 
 
 @dataclass
@@ -87,20 +88,22 @@ class Taken:
 # --- Running inside Scrapy -------------------------------------------------------------------------------------------
 
 
-class _Spider(Spider):
+class _Spider(Spider):  # type: ignore[misc]
     name = "emblem"
 
     def __init__(self, work: Callable[[Any], Awaitable[None]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.work, self.failure = work, None
+        self.work = work
+        self.failure: BaseException | None = None
 
     async def start(self) -> Any:
         try:
             await self.work(self.crawler)
         except BaseException as error:
             self.failure = error
-        for nothing in ():
-            yield nothing
+        nothing: tuple[Any, ...] = ()
+        for item in nothing:
+            yield item
 
 
 def run_in_scrapy(settings: dict[str, Any], work: Callable[[Any], Awaitable[None]]) -> None:
@@ -189,7 +192,9 @@ class Crawl:
             if self.pages >= self.params.max_pages or self.bytes >= self.params.max_megabytes * 2**20:
                 left = sum(1 for visit in waiting if self._may_go(visit))
                 if left:
-                    self.notes.append(f"stopped after {self.pages} pages with {left} links not followed (scrape.max_pages)")
+                    self.notes.append(
+                        f"stopped after {self.pages} pages with {left} links not followed (scrape.max_pages)"
+                    )
                 break
         self._look_again()
         return Crawled(merge_products(self.known.values()), self.refusing, self.pages, self.failures, self.notes)
@@ -241,8 +246,9 @@ class Crawl:
         return bool(self.products_of_shape[kind]) or self.queued_of_shape[kind] < STERILE_PAGES
 
     def _choose(self, waiting: list[Visit]) -> tuple[list[Visit], list[Visit]]:
-        """The next wave: what promises most first, within the page budget; and what waits for its shape to bear fruit."""
-        wave, later = [], []
+        """The next wave, the most promising first, within the budget; and what waits for its shape to bear fruit."""
+        wave: list[Visit] = []
+        later: list[Visit] = []
         for visit in sorted(waiting, key=lambda v: (not v.promising, not self.products_of_shape[shape(v.url)])):
             if self._may_go(visit) and self.pages + len(wave) < self.params.max_pages:
                 self.queued_of_shape[shape(visit.url)] += 1
@@ -273,9 +279,11 @@ class Crawl:
             if answer.error != "forbidden by robots.txt":
                 self.failures[answer.error] += 1
             return None
-        if "html" not in answer.content_type and not answer.body.lstrip()[:1] == b"<":
+        if "html" not in answer.content_type and answer.body.lstrip()[:1] != b"<":
             return None
-        page = read_page(answer.final_url, answer.headers.get("content-type", ""), answer.body, self.card_texts[page_key(visit.url)])
+        page = read_page(
+            answer.final_url, answer.headers.get("content-type", ""), answer.body, self.card_texts[page_key(visit.url)]
+        )
         page.refuses_ai = ", ".join(filter(None, [page.refuses_ai, answer.headers.get("x-robots-tag", "")]))
         if page.product is None:
             self.fruitless[page_key(visit.url)] = Fetched(visit.url, answer.final_url, answer.status, answer.headers)
@@ -335,7 +343,7 @@ class Crawl:
 
 
 def shape(url: str) -> str:
-    """What addresses made by one template have in common: the last part and all numbers left out, names of parameters."""
+    """What addresses made by one template have in common: no numbers, no last part, only the names of parameters."""
     parts = urlsplit(url)
     segments = [re.sub(r"\d+", "#", segment) for segment in unquote(parts.path).strip("/").split("/")]
     segments[-1] = "*"
@@ -357,6 +365,8 @@ def _circles(url: str) -> bool:
 
 @dataclass
 class Sitemap:
+    """What a sitemap names."""
+
     sitemaps: list[str] = field(default_factory=list)
     pages: list[tuple[str, list[str], list[str]]] = field(default_factory=list)
     """(address, addresses of its language variants, pictures)."""
@@ -409,7 +419,7 @@ def _picture_set(product: Product) -> set[str]:
 
 
 def _agree(a: Product, b: Product) -> bool:
-    """Whether two pages that share an identity are one product: other languages, the same name, or the same pictures."""
+    """Whether pages that share an identity are one product: other languages, the same name, or the same pictures."""
     if a.language != b.language:
         return True
     pictures = _picture_set(a) == _picture_set(b) or not (_picture_set(a) and _picture_set(b))
@@ -417,7 +427,7 @@ def _agree(a: Product, b: Product) -> bool:
 
 
 def merge_products(found: Iterable[Product]) -> list[Product]:
-    """One product for all the pages that show it: language variants, addresses in several categories, parameters.
+    """One product for all the pages that show it: language variants, several categories, parameters.
 
     Colourways stay apart: they differ in name or pictures in one language. The page found first represents the product.
     """
@@ -446,7 +456,8 @@ def _same(group: list[Product], product: Product, identity: str) -> bool:
         return any(p.language != product.language or normalise(p.name) == normalise(product.name) for p in group)
     if identity.startswith("number"):
         return any(
-            p.colour == product.colour and (p.language != product.language or normalise(p.name) == normalise(product.name))
+            p.colour == product.colour
+            and (p.language != product.language or normalise(p.name) == normalise(product.name))
             for p in group
         )
     return any(_agree(p, product) for p in group)
@@ -529,7 +540,9 @@ async def take_pictures(
             crawl.notes.append(f"stopped at scrape.max_megabytes with {len(wanted) - first} pictures not fetched")
             break
         asked = [guesses.of(picture) for _, picture in part]
-        answers = await asyncio.gather(*(_take(crawl.fetcher, q, g, width_of) for (_, q), g in zip(part, asked, strict=True)))
+        answers = await asyncio.gather(
+            *(_take(crawl.fetcher, q, g, width_of) for (_, q), g in zip(part, asked, strict=True))
+        )
         for (product, picture), guessed, answer in zip(part, asked, answers, strict=True):
             if guessed:
                 (guesses.won if answer.url in guessed else guesses.lost)[guesses.kind(picture)] += 1
@@ -550,9 +563,13 @@ def _without_smaller_copies(taken: list[Taken], width_of: Callable[[bytes], int]
             of_product[item.product.url].append((width_of(item.fetched.body), item))
     copies: dict[int, str] = {}
     for members in of_product.values():
-        for width, item in members:
-            for other_width, other in members:
-                if 0 < width < SMALLER * other_width and _is_larger_copy(other.fetched.body, item.fetched.body, width_of):
+        widest = max(width for width, _ in members)
+        if not any(0 < width < SMALLER * widest for width, _ in members):
+            continue
+        looks = [(width, item, _look(item.fetched.body)) for width, item in members]
+        for width, item, look in looks:
+            for other_width, other, other_look in looks:
+                if 0 < width < SMALLER * other_width and _alike(look, other_look):
                     copies[id(item)] = other.fetched.url
                     break
     return [
@@ -587,18 +604,18 @@ async def _first_good(fetcher: Fetcher, urls: list[str], width_of: Callable[[byt
 
 def _is_larger_copy(large: bytes, small: bytes, width_of: Callable[[bytes], int]) -> bool:
     """Whether a guessed address gave the same picture, only larger: a shop may answer anything with a placeholder."""
+    return width_of(large) > width_of(small) and _alike(_look(large), _look(small))
+
+
+def _look(content: bytes) -> bytes | None:
+    """What a picture looks like at 8 x 8 pixels, grey; None where it cannot be told."""
     from stages.lib.images import UnreadableImage, decode
 
-    if width_of(large) <= width_of(small):
-        return False
     try:
-        pictures = [decode(content, 100.0).convert("L").resize((8, 8)) for content in (large, small)]
+        return decode(content, MOST_MEGAPIXELS).convert("L").resize((8, 8)).tobytes()
     except UnreadableImage:
-        return False
-    differences = [abs(a - b) for a, b in zip(*(picture.tobytes() for picture in pictures), strict=True)]
-    return sum(differences) / len(differences) < 12
+        return None
 
 
-def all_links(page: Page) -> list[Link]:
-    """The links of a page (for tests and for people who look into a crawl)."""
-    return page.links
+def _alike(a: bytes | None, b: bytes | None) -> bool:
+    return a is not None and b is not None and sum(abs(p - q) for p, q in zip(a, b, strict=True)) / len(a) < 12

@@ -6,6 +6,7 @@ file's header. Ultralytics' own `.pt` is a pickle that embeds a date and paths, 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -117,9 +118,10 @@ def load_detector(folder: Path) -> Detector:
     path = folder / WEIGHTS
     state = read_state(path)
     with safe_open(path, framework="pt") as file:
-        header = file.metadata() or {}
+        said = file.metadata() or {}
+    said = json.loads(said["detector"]) if "detector" in said else said
     try:
-        image_size, resolution = int(header["image_size"]), int(header["resolution"])
+        image_size, resolution = int(said["image_size"]), int(said["resolution"])
     except KeyError as error:
         raise UserError(f"{path}: its header has no {error}; it is no detector published by train_detector") from None
     import torch
@@ -140,8 +142,13 @@ def save_detector(model: Any, folder: Path, image_size: int, resolution: int) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in sorted(model.state_dict().items())}
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    save_file(state, path, metadata={"image_size": str(image_size), "names": "logo", "resolution": str(resolution)})
+    save_file(state, path, metadata=header(image_size, resolution))
     return path
+
+
+def header(image_size: int, resolution: int) -> dict[str, str]:
+    """What a detector's file says of itself: one key, since safetensors writes several in an order that changes."""
+    return {"detector": json.dumps({"image_size": image_size, "names": ["logo"], "resolution": resolution})}
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""One polite, guarded, remembered fetch: every byte that the crawl takes from the network comes through `Fetcher.fetch`.
+"""One polite, guarded, remembered fetch: all that the crawl takes from the network comes through `Fetcher.fetch`.
 
 Scrapy is the downloader (connections, compression, throttling, browser pages); the rules are here, on every hop:
-- guard: http(s) only, hosts allowed by name, and the address that the name resolves to is public. The address that was
-  checked is the one that is connected to, so a name cannot change its mind in between;
+- guard: http(s) only, hosts allowed by name, and the address that the name resolves to is public. The address that
+  was checked is the one that is connected to, so a name cannot change its mind in between;
 - robots: robots.txt with its Crawl-delay for pages and pictures, X-Robots-Tag noai and noimageai on what came back;
-- patience: transient failures are tried again with growing pauses, Retry-After is honoured, sizes and times are bounded;
+- patience: transient failures are tried again with growing pauses, Retry-After is honoured, sizes and times are
+  bounded;
 - memory: what was fetched is kept in a store, so that a killed crawl fetches nothing twice.
 """
 
@@ -64,6 +65,7 @@ class Fetched:
 
     @property
     def content_type(self) -> str:
+        """The media type alone, lower-case."""
         return self.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
@@ -91,6 +93,7 @@ class Store:
         return Fetched(body=body, **record)
 
     def put(self, fetched: Fetched) -> None:
+        """Remember what came of an address."""
         sha256 = hashlib.sha256(fetched.body).hexdigest()
         if not self.body_path(sha256).exists():
             _write(self.body_path(sha256), fetched.body)
@@ -111,6 +114,7 @@ class Store:
                 path.unlink()
 
     def body_path(self, sha256: str) -> Path:
+        """Where the body with this hash lies."""
         return self.bodies / sha256
 
     def _record(self, url: str) -> Path:
@@ -192,6 +196,7 @@ def is_public(address: str) -> bool:
 
 
 def port_of(url: str) -> int:
+    """The port of an address, its scheme's own where none is named."""
     parts = urlsplit(url)
     return parts.port or (443 if parts.scheme == "https" else 80)
 
@@ -201,7 +206,7 @@ def _without_www(host: str) -> str:
 
 
 def clean_url(url: str, base: str = "") -> str:
-    """An absolute address, percent-encoded, without fragment, user name or control characters; '' where there is none."""
+    """An absolute address, percent-encoded, without fragment, user name and control characters; '' for no address."""
     text = "".join(c for c in url if ord(c) > 31).strip()
     try:
         parts = urlsplit(urljoin(base, text))
@@ -220,10 +225,10 @@ def clean_url(url: str, base: str = "") -> str:
 # --- Politeness ------------------------------------------------------------------------------------------------------
 
 
-class PoliteThrottle(AutoThrottle):
+class PoliteThrottle(AutoThrottle):  # type: ignore[misc]
     """Scrapy's AutoThrottle that never goes below a host's Crawl-delay."""
 
-    least: dict[str, float] = {}
+    least: dict[str, float]
 
     def _spider_opened(self, spider: Any) -> None:
         self.least = {}
@@ -243,7 +248,7 @@ class PoliteThrottle(AutoThrottle):
 
 
 class Robots:
-    """robots.txt of every host, asked for once (RFC 9309: none found allows all, one that cannot be had forbids all)."""
+    """robots.txt of every host, asked for once (RFC 9309: none allows all, one that cannot be had forbids all)."""
 
     def __init__(self, fetcher: Fetcher, agent: str) -> None:
         self.fetcher, self.agent = fetcher, agent.split("/")[0]
@@ -251,6 +256,7 @@ class Robots:
         self.unreachable: dict[str, str] = {}
 
     async def allows(self, url: str) -> bool:
+        """Whether the rules of its host let `url` be fetched."""
         rules = await self.of(url)
         return rules is not None and bool(rules.can_fetch(url, self.agent))
 
@@ -271,12 +277,15 @@ class Robots:
         delay = rules.crawl_delay(self.agent)
         if delay:
             if delay > MOST_CRAWL_DELAY:
-                raise UserError(f"{origin}/robots.txt asks for {delay:g} s between requests: that is no crawl; ask the shop")
+                raise UserError(
+                    f"{origin}/robots.txt asks for {delay:g} s between requests: that is no crawl; ask the shop"
+                )
             self.fetcher.hold(origin, float(delay))
         return rules
 
 
 def origin_of(url: str) -> str:
+    """Scheme, host and port of an address."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -323,6 +332,7 @@ class Fetcher:
         return known
 
     def hold(self, origin: str, seconds: float) -> None:
+        """Ask `origin` no more often than every so many seconds."""
         if self.throttle:
             self.throttle.hold(self.engine, urlsplit(self._to_real(origin)).hostname or "", seconds)
 
@@ -373,7 +383,11 @@ class Fetcher:
     async def _once(self, url: str, here: str, real: str, kind: Kind) -> tuple[Fetched, float | None]:
         """One request. The second value is None, or the least number of seconds after which it may be tried again."""
         largest = self.params.max_image_megabytes * 2**20 if kind == "picture" else PAGE_BYTES
-        meta: dict[str, Any] = {"download_maxsize": largest, "download_timeout": self.params.timeout, "dont_redirect": True}
+        meta: dict[str, Any] = {
+            "download_maxsize": largest,
+            "download_timeout": self.params.timeout,
+            "dont_redirect": True,
+        }
         if real != here or not is_public(dnscache[urlsplit(real).hostname or ""]):
             meta["proxy"] = None
         if kind == "page" and self.params.javascript:
@@ -397,8 +411,8 @@ class Fetcher:
             for low, name in names.items()
             if low in (*KEPT_HEADERS, "location", "retry-after")
         }
-        error = f"HTTP status {response.status}" if response.status >= 400 else None
-        answer = Fetched(url, here, response.status, kept, bytes(response.body), error=error)
+        bad = f"HTTP status {response.status}" if response.status >= 400 else None
+        answer = Fetched(url, here, response.status, kept, bytes(response.body), error=bad)
         if response.status not in TRANSIENT:
             return answer, None
         retry_after = kept.get("retry-after", "")

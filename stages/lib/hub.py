@@ -224,7 +224,7 @@ def _transfer(file: File, partial: Path, headers: dict[str, str]) -> None:
 
 
 def _request(file: File, partial: Path, had: int, headers: dict[str, str]) -> None:
-    from huggingface_hub.utils import get_session, hf_raise_for_status
+    from huggingface_hub.utils import get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
     asked = {**headers, "Accept-Encoding": "identity", **({"Range": f"bytes={had}-"} if had else {})}
     with get_session().stream("GET", file.url, headers=asked, timeout=TIMEOUT, follow_redirects=True) as response:
@@ -253,7 +253,7 @@ def _write(chunks: Iterator[bytes], opened: BinaryIO) -> Iterator[None]:
 
 
 def _hub_headers() -> dict[str, str]:
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     return dict(build_hf_headers())
 

@@ -20,9 +20,10 @@ from PIL import Image, ImageCms, ImageDraw, ImageFont
 
 Image.MAX_IMAGE_PIXELS = None  # `decode` has its own limit, checked before any pixel is decoded
 FORMATS = {
-    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif", "TIFF": "tif", "BMP": "bmp",
+    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif", "TIFF": "tif",
+    "BMP": "bmp",
 }  # fmt: skip
-"""What is decoded, with the file extension. Formats that run programs or load files (EPS, SVG, ...) are not among them."""
+"""What is decoded, with the file extension. Formats that run programs or load files (EPS, SVG) are not among them."""
 EXIF_ORIENTATION = 0x0112
 
 
@@ -65,7 +66,7 @@ def decode(content: bytes, max_megapixels: float) -> Image.Image:
         except Exception as error:  # decoders raise many kinds for damaged files
             reason = "truncated file" if "truncated" in str(error).lower() else f"damaged file ({_one_line(error)})"
             raise UnreadableImage(reason) from None
-        return cast(Image.Image, _upright(plain, orientation))
+        return _upright(plain, orientation)
 
 
 def _open(content: bytes) -> Image.Image:
@@ -128,7 +129,9 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits, or floating point, as 8 bits over the format's range."""
     values = np.asarray(image).astype(np.float64)
-    top = 1.0 if image.mode == "F" and values.max(initial=0) <= 1 else 255.0 if values.max(initial=0) <= 255 else 65535.0
+    top = (
+        1.0 if image.mode == "F" and values.max(initial=0) <= 1 else 255.0 if values.max(initial=0) <= 255 else 65535.0
+    )
     if image.mode.startswith("I;16"):
         top = 65535.0
     return Image.fromarray(np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8))
@@ -215,8 +218,8 @@ def contact_sheet(
 
 
 def _paint_cell(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, entry: Cell, corner: tuple[int, int], cell: int, nearest: bool, font: Any,
-    label_height: int,
+    sheet: Image.Image, pen: ImageDraw.ImageDraw, entry: Cell, corner: tuple[int, int], cell: int, nearest: bool,
+    font: Any, label_height: int,
 ) -> None:  # fmt: skip
     left, top = corner
     pen.rectangle((left - 1, top - 1, left + cell, top + cell), outline=entry.colour)
@@ -236,5 +239,3 @@ def _paint_cell(
         while text and font.getlength(text) > cell:
             text = text[:-1]
         pen.text((left, top + cell), text, fill=(70, 70, 70), font=font)
-
-

@@ -19,8 +19,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-import lxml.html
-from lxml.etree import ParserError
+import lxml.html  # type: ignore[import-untyped]
+from lxml.etree import ParserError  # type: ignore[import-untyped]
 from lxml.html import HtmlElement
 from w3lib.encoding import html_to_unicode
 
@@ -40,18 +40,22 @@ class Picture:
 
 @dataclass
 class Product:
+    """A product of the shop, as one of its pages shows it."""
+
     url: str
     name: str
     colour: str | None
     category: str | None
     language: str
     identities: list[str]
-    """What other pages about the same product share with this one: canonical address, language variants, article number."""
+    """What other pages about the same product share: canonical address, language variants, article number."""
     pictures: list[Picture] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Link:
+    """Where a page leads."""
+
     url: str
     text: str
     card: bool = False
@@ -61,6 +65,8 @@ class Link:
 
 @dataclass
 class Page:
+    """What was read on a page."""
+
     url: str
     product: Product | None
     links: list[Link]
@@ -96,7 +102,8 @@ _BUY = re.compile(
     r"add[ _-]?to[ _-]?(cart|bag|basket|trolley)|buy[ _-]?(it )?now|in den (waren|einkaufs)korb|ajouter au panier|"
     r"(añadir|agregar|anadir) (al|a la) (carrito|cesta|bolsa)|aggiungi al carrello|in winkel(wagen|mand)|"
     r"lägg i (varukorg|kundvagn)|læg i kurv|legg i handlekurv|do koszyka|do košíku|kosárba|sepete ekle|"
-    r"adicionar ao carrinho|lisää ostoskoriin|в корзину|カートに入れる|カートに追加|加入购物车|加入購物車|장바구니|pre-?order|"
+    r"adicionar ao carrinho|lisää ostoskoriin|в корзину|カートに入れる|カートに追加|加入购物车|加入購物車|장바구니|"
+    r"pre-?order|"
     r"notify me when|sold out|out of stock|ausverkauft",
     re.I,
 )
@@ -123,7 +130,8 @@ _EDITORIAL = re.compile(
 _PAGING_CLASS = re.compile(r"pagination|pager|paging|page-numbers|load-?more|next-?page", re.I)
 _NEXT_TEXT = re.compile(
     r"^\s*(next( page)?|weiter|nächste( seite)?|suivante?|page suivante|siguiente|seguente|successiva|volgende|"
-    r"nästa|neste|næste|następna|další|older|load more|show more|view more|mehr( anzeigen| laden)?|[›»→>])\s*[›»→>]*\s*$",
+    r"nästa|neste|næste|następna|další|older|load more|show more|view more|mehr( anzeigen| laden)?|[›»→>])"
+    r"\s*[›»→>]*\s*$",
     re.I,
 )
 _PAGE_ADDRESS = re.compile(
@@ -131,14 +139,25 @@ _PAGE_ADDRESS = re.compile(
 )
 
 COLOURS = {
-    **{name: name for name in (
-        "black white grey blue green red yellow brown pink purple orange navy beige cream ivory burgundy maroon khaki "
-        "olive teal turquoise gold silver charcoal tan camel mint coral lilac lavender rust mustard bordeaux petrol "
-        "anthracite aqua cyan magenta violet indigo nude ecru sand stone taupe rose").split()},
+    **{
+        name: name
+        for group in (
+            ("black", "white", "grey", "blue", "green", "red", "yellow", "brown", "pink", "purple", "orange", "navy"),
+            ("beige",),
+            ("cream", "ivory", "burgundy", "maroon", "khaki", "olive", "teal", "turquoise", "gold",
+    "silver", "charcoal"),
+            ("tan", "camel", "mint", "coral", "lilac", "lavender", "rust", "mustard", "bordeaux", "petrol",
+    "anthracite"),
+            ("aqua", "cyan", "magenta", "violet", "indigo", "nude", "ecru", "sand", "stone", "taupe", "rose"),
+        )
+        for name in group
+    },
     "gray": "grey", "schwarz": "black", "weiß": "white", "weiss": "white", "grau": "grey", "blau": "blue",
-    "grün": "green", "gruen": "green", "rot": "red", "gelb": "yellow", "braun": "brown", "rosa": "pink", "lila": "purple",
+    "grün": "green", "gruen": "green", "rot": "red", "gelb": "yellow", "braun": "brown", "rosa": "pink",
+    "lila": "purple",
     "dunkelblau": "navy", "marine": "navy", "noir": "black", "noire": "black", "blanc": "white", "blanche": "white",
-    "gris": "grey", "bleu": "blue", "bleue": "blue", "vert": "green", "verte": "green", "rouge": "red", "jaune": "yellow",
+    "gris": "grey", "bleu": "blue", "bleue": "blue", "vert": "green", "verte": "green", "rouge": "red",
+    "jaune": "yellow",
     "marron": "brown", "negro": "black", "negra": "black", "blanco": "white", "blanca": "white", "azul": "blue",
     "verde": "green", "rojo": "red", "roja": "red", "amarillo": "yellow", "nero": "black", "nera": "black",
     "bianco": "white", "bianca": "white", "grigio": "grey", "blu": "blue", "rosso": "red", "rossa": "red",
@@ -181,7 +200,9 @@ _SIZE_FOLDER = re.compile(
     r"(?:s|w|h|c|q|size|width)[-_]?\d{2,4}|\d{2,4}x\d{0,4}|\d{2,4}[wp]x?|"
     r"(?:small|medium|large|home|cart|category|thickbox|product_listing)_default)(?=/)", re.I
 )  # fmt: skip
-_SIZE_CACHE = re.compile(r"/(?:cache|resized?|resolve)/(?:[0-9a-f]{16,64}|\d{2,4}x\d{2,4}|[\w]*(?:thumb|small|medium|large)\w*)(?=/)", re.I)
+_SIZE_CACHE = re.compile(
+    r"/(?:cache|resized?|resolve)/(?:[0-9a-f]{16,64}|\d{2,4}x\d{2,4}|[\w]*(?:thumb|small|medium|large)\w*)(?=/)", re.I
+)
 _SIZE_PREFIX = re.compile(r"(?<=/)(thumb(?:nail)?|small|medium|large|big|tn|th|mini)[-_](?=[^/]+$)", re.I)
 _SIZE_QUERY = re.compile(
     r"^(w|wid|width|sw|imwidth|h|hei|height|sh|imheight|size|s|resize|fit|crop|quality|q|qlt|dpr|scale|format|fm|fmt|auto|"
@@ -196,7 +217,7 @@ _WORD_WIDTH = {
     "lg": 900, "grande": 900, "big": 1000, "xl": 1200,
 }  # fmt: skip
 UNMARKED, ORIGINAL = 100_000, 1_000_000
-"""Stand-ins for widths that an address does not tell: one without a mark of its size, and one that is said to be full."""
+"""Stand-ins for widths that no address tells: of one without a mark of its size, and of one said to be full."""
 
 
 def picture_key(url: str) -> str:
@@ -250,9 +271,10 @@ def larger_guesses(url: str) -> list[str]:
     if re.search(r"(?<=[-_./])(thumb(nail)?s?|small|medium)(?=[-_./])", parts.path, re.I):
         for better in ("large", "original"):
             paths.append(re.sub(r"(?<=[-_./])(thumb(nail)?|small|medium)(?=s?[-_./])", better, parts.path, flags=re.I))
+    paths.append(re.sub(r"/cache(?=/)", "", paths[0]))
     paths.append(parts.path)
     guesses = [urlunsplit((parts.scheme, parts.netloc, path, query, "")) for path in paths]
-    return [guess for guess in dict.fromkeys(guesses) if guess != url][:4]
+    return [guess for guess in dict.fromkeys(guesses) if guess != url][:5]
 
 
 def parse_srcset(text: str) -> list[tuple[str, int]]:
@@ -291,6 +313,7 @@ class Document:
         return url if url.startswith(("http://", "https://")) else ""
 
     def meta(self, *names: str) -> list[str]:
+        """Contents of the meta tags of these names, in the page's order."""
         wanted = {name.lower() for name in names}
         found = []
         for node in self.root.iter("meta"):
@@ -301,32 +324,41 @@ class Document:
 
     @cached_property
     def language(self) -> str:
+        """The page's language as two letters, '' where it does not say."""
         return (self.root.get("lang") or "").lower().split("-")[0].split("_")[0]
 
     @cached_property
     def title(self) -> str:
+        """The text of <title>."""
         node = self.root.find(".//title")
         return tidy(node.text_content()) if node is not None else ""
 
     @cached_property
     def heading(self) -> HtmlElement | None:
-        """The page's first heading that says something: h1, else one whose class names the product."""
+        """The page's heading: an h1, else what is marked as the product's name, else an h2 or h3 that <title> repeats."""
         for node in self.root.iter("h1"):
             if tidy(node.text_content()):
                 return node
         for node in self.root.iter("h2", "h3", "div", "span", "p"):
             marks = _tokens(node)
-            if node.get("itemprop") == "name" or {"product", "title"} <= marks or {"product", "name"} <= marks:
-                if 0 < len(tidy(node.text_content())) < 200 and not _in_foreign_place(node):
-                    return node
+            named = node.get("itemprop") == "name" or {"product", "title"} <= marks or {"product", "name"} <= marks
+            if named and 0 < len(tidy(node.text_content())) < 200 and not _in_foreign_place(node):
+                return node
+        title = normalise(self.title)
+        for node in self.root.iter("h2", "h3"):
+            text = normalise(node.text_content())
+            if text and text in title and not _in_foreign_place(node):
+                return node
         return None
 
     @cached_property
     def name(self) -> str:
+        """The text of the heading."""
         return tidy(self.heading.text_content()) if self.heading is not None else ""
 
     @cached_property
     def canonical(self) -> str:
+        """The canonical address that the page names, '' where it names none."""
         for node in self.root.iter("link"):
             if "canonical" in (node.get("rel") or "").lower().split():
                 url = self.absolute(node.get("href"))
@@ -351,7 +383,12 @@ class Document:
         pictured: dict[HtmlElement, str] = {}
         for anchor in self.root.iter("a"):
             target = self.absolute(anchor.get("href"))
-            if not target or not is_page(target) or same_page(target, self.url) or _ACTION.search(urlsplit(target).path):
+            if (
+                not target
+                or not is_page(target)
+                or same_page(target, self.url)
+                or _ACTION.search(urlsplit(target).path)
+            ):
                 continue
             if any(True for _ in anchor.iter("img", "picture")) or "background-image" in (anchor.get("style") or ""):
                 pictured[anchor] = target
@@ -375,10 +412,8 @@ class Document:
 
     @cached_property
     def card_elements(self) -> set[HtmlElement]:
+        """The elements of the picture cards."""
         return {card for card, _ in self.cards}
-
-    def in_card(self, node: HtmlElement) -> bool:
-        return node in self.card_elements or any(above in self.card_elements for above in node.iterancestors())
 
     def is_own(self, node: HtmlElement) -> bool:
         """Whether a node belongs to what the page is about: not to a card, the page's frame, or foreign sections."""
@@ -415,7 +450,9 @@ def _is_foreign(node: HtmlElement) -> bool:
 
 
 def _in_foreign_place(node: HtmlElement) -> bool:
-    return any(above.tag in ("header", "footer", "nav", "aside") or _is_foreign(above) for above in node.iterancestors())
+    return any(
+        above.tag in ("header", "footer", "nav", "aside") or _is_foreign(above) for above in node.iterancestors()
+    )
 
 
 def is_page(url: str) -> bool:
@@ -438,10 +475,12 @@ def page_key(url: str) -> str:
 
 
 def same_page(a: str, b: str) -> bool:
+    """Whether two addresses lead to the same page."""
     return page_key(a) == page_key(b)
 
 
 def without_tracking(url: str) -> str:
+    """The address without parameters that only say where a visitor came from."""
     parts = urlsplit(url)
     if not parts.query:
         return url
@@ -466,7 +505,7 @@ def find_links(document: Document) -> list[Link]:
         page_key(url) for tag, url in document.alternates
         if document.language and tag != "x-default" and tag.split("-")[0] != document.language
     }  # fmt: skip
-    cards = {card: target for card, target in document.cards}
+    cards = dict(document.cards)
     found: dict[str, Link] = {}
 
     def add(address: Any, text: str, card: bool = False, next_page: bool = False) -> None:
@@ -490,10 +529,16 @@ def find_links(document: Document) -> list[Link]:
     for node in document.root.iter("a", "area", "option"):
         address = node.get("href") if node.tag != "option" else node.get("data-url")
         rel = (node.get("rel") or "").lower().split()
-        if not address or "nofollow" in rel or (node.get("hreflang") and node.get("hreflang").split("-")[0].lower() != document.language):
+        if (
+            not address
+            or "nofollow" in rel
+            or (node.get("hreflang") and node.get("hreflang").split("-")[0].lower() != document.language)
+        ):
             continue
         text = tidy(node.text_content())[:300]
-        paging = any(_PAGING_CLASS.search(above.get("class") or "") for above in (node, *list(node.iterancestors())[:4]))
+        paging = any(
+            _PAGING_CLASS.search(above.get("class") or "") for above in (node, *list(node.iterancestors())[:4])
+        )
         is_next = "next" in rel or bool(_NEXT_TEXT.match(text)) or (paging and bool(_PAGE_ADDRESS.search(address)))
         add(address, text, next_page=is_next or bool(_PAGE_ADDRESS.search(address)))
     for node in document.root.iter("button", "div", "section", "ul"):
@@ -521,7 +566,7 @@ def _alt_text(card: HtmlElement) -> str:
 
 
 class _Node:
-    """A schema.org thing, whichever syntax it was written in: short type names, lists of strings and nodes by property."""
+    """A schema.org thing in whichever syntax: short type names, lists of strings and nodes by property."""
 
     def __init__(self, types: set[str], values: dict[str, list[Any]]) -> None:
         self.types, self.values = types, values
@@ -705,10 +750,13 @@ class Structure:
         """Whether the page looks like a list of products rather than one."""
         if self.own_buy and self.own_pictures:
             return False
-        return self.cards >= 2 and not self.own_price and (self.paging or self.own_pictures == 0 or self.priced_cards >= 4)
+        return (
+            self.cards >= 2 and not self.own_price and (self.paging or self.own_pictures == 0 or self.priced_cards >= 4)
+        )
 
 
 def structure_of(document: Document) -> Structure:
+    """Look at a page's structure."""
     cards = document.cards
     priced = sum(bool(_PRICE.search(card.text_content())) for card, _ in cards)
     paging = any(
@@ -745,12 +793,14 @@ def _own_price(document: Document) -> bool:
 
 def _in_filter(node: HtmlElement) -> bool:
     return any(
-        above.tag in ("a", "label", "fieldset", "select") or _tokens(above) & {"filter", "filters", "facet", "facets", "cart"}
+        above.tag in ("a", "label", "fieldset", "select")
+        or _tokens(above) & {"filter", "filters", "facet", "facets", "cart"}
         for above in (node, *node.iterancestors())
     )
 
 
 def _own_buy(document: Document) -> bool:
+    hit: Any
     for node in document.root.iter("button", "input", "form", "a"):
         if node.tag == "form":
             hit = _BUY_ADDRESS.search(node.get("action") or "") and any(
@@ -758,9 +808,12 @@ def _own_buy(document: Document) -> bool:
                 for child in node.iter("input", "button", "select")
             )
         elif node.tag == "input":
-            hit = (node.get("name") or "").lower() in ("quantity", "qty", "menge") or _BUY.search(node.get("value") or "")
+            hit = (node.get("name") or "").lower() in ("quantity", "qty", "menge") or _BUY.search(
+                node.get("value") or ""
+            )
         else:
-            words = f"{node.text_content() if node.tag != 'a' else tidy(node.text_content())[:40]} {node.get('aria-label') or ''}"
+            text = node.text_content() if node.tag != "a" else tidy(node.text_content())[:40]
+            words = f"{text} {node.get('aria-label') or ''}"
             marks = f"{node.get('class') or ''} {node.get('id') or ''} {node.get('name') or ''}"
             hit = _BUY.search(words) or re.search(r"add[-_]?to[-_]?(cart|bag|basket)|single_add", marks, re.I)
         if hit and document.is_own(node):
@@ -822,7 +875,9 @@ def _main_product(document: Document, found: list[_Node], structure: Structure) 
         return bool(heading and name) and (name in heading or heading in name)
 
     if len({normalise(node.text("name")) for node in named}) > 1:
-        chosen = [n for n in named if at_this_page(n)] or [n for n in named if has_heading(n) and at_this_page(n) is None]
+        chosen = [n for n in named if at_this_page(n)] or [
+            n for n in named if has_heading(n) and at_this_page(n) is None
+        ]
         if len({normalise(node.text("name")) for node in chosen}) != 1:
             chosen = [n for n in chosen or named if normalise(n.text("name")) == heading]
     else:
@@ -833,7 +888,10 @@ def _main_product(document: Document, found: list[_Node], structure: Structure) 
         return None
     best = max(chosen, key=lambda n: (bool(at_this_page(n)), len(n.values)))
     merged: dict[str, list[Any]] = {}
-    for node in (best, *[n for n in chosen if n is not best and normalise(n.text("name")) == normalise(best.text("name"))]):
+    for node in (
+        best,
+        *[n for n in chosen if n is not best and normalise(n.text("name")) == normalise(best.text("name"))],
+    ):
         for name, values in node.values.items():
             if name in ("image", "color", "hasVariant"):
                 merged.setdefault(name, []).extend(values)
@@ -876,12 +934,24 @@ def _is_product_by_page(document: Document, structure: Structure, card_texts: li
 def _identities(document: Document, node: _Node | None) -> list[str]:
     found = [f"page {page_key(document.url)}"]
     if document.canonical:
-        same_depth = len(urlsplit(document.canonical).path.strip("/")) > 0 or len(urlsplit(document.url).path.strip("/")) == 0
+        same_depth = (
+            len(urlsplit(document.canonical).path.strip("/")) > 0 or len(urlsplit(document.url).path.strip("/")) == 0
+        )
         if same_depth:
             found.append(f"page {page_key(document.canonical)}")
     found += [f"page {page_key(url)}" for _, url in document.alternates]
     if node is not None:
-        for name in ("gtin13", "gtin", "gtin12", "gtin14", "gtin8", "sku", "productID", "productGroupID", "inProductGroupWithID"):
+        for name in (
+            "gtin13",
+            "gtin",
+            "gtin12",
+            "gtin14",
+            "gtin8",
+            "sku",
+            "productID",
+            "productGroupID",
+            "inProductGroupWithID",
+        ):
             value = node.text(name)
             if value:
                 found.append(f"number {name.rstrip('0123456789')} {normalise(value)}")
@@ -914,7 +984,9 @@ def _category(document: Document, node: _Node | None, nodes: list[_Node]) -> str
         for crumb in nodes:
             if "BreadcrumbList" in crumb.types:
                 names = [
-                    item.text("name") or item.text("item") for item in crumb.each("itemListElement") if isinstance(item, _Node)
+                    item.text("name") or item.text("item")
+                    for item in crumb.each("itemListElement")
+                    if isinstance(item, _Node)
                 ]
                 told = names[-2] if len(names) > 2 else names[0] if len(names) == 1 else ""
     if not told:
@@ -929,7 +1001,9 @@ def _category(document: Document, node: _Node | None, nodes: list[_Node]) -> str
 # --- Pictures --------------------------------------------------------------------------------------------------------
 
 _LARGE_ATTRIBUTE = re.compile(r"zoom|large|full|orig|hi-?res|high|big|master|magnify|lightbox", re.I)
-_SOURCE_ATTRIBUTE = re.compile(r"^(src|data-src|data-lazy(-src)?|data-original|data-echo|data-url|data-image|data-img|content)$", re.I)
+_SOURCE_ATTRIBUTE = re.compile(
+    r"^(src|data-src|data-lazy(-src)?|data-original|data-echo|data-url|data-image|data-img|content)$", re.I
+)
 _FURNITURE_NAME = re.compile(
     r"(^|[/_.-])(spacer|blank|pixel|spinner|loader|loading|ajax-loader|sprite|favicon|placeholder|no-?image|"
     r"visa|mastercard|paypal|klarna|amex|facebook|twitter|instagram|pinterest|youtube|tiktok|whatsapp|trustpilot)([/_.-]|$)",
@@ -946,7 +1020,10 @@ def find_pictures(document: Document, node: _Node | None) -> list[Picture]:
         groups.add(candidates, trusted=_in_gallery(element))
     for candidates in _script_galleries(document):
         groups.add(candidates, trusted=True)
-    shared = [document.absolute(url) for url in document.meta("og:image", "og:image:url", "og:image:secure_url", "twitter:image")]
+    shared = [
+        document.absolute(url)
+        for url in document.meta("og:image", "og:image:url", "og:image:secure_url", "twitter:image")
+    ]
     for url in shared:
         if url and not _FURNITURE_NAME.search(urlsplit(url).path):
             groups.add([(url, min(width_told(url), UNMARKED - 1))], trusted=False)
@@ -968,7 +1045,9 @@ class _Groups:
         if known:
             place = known[0]
             for other in known[1:]:
-                self.groups[place].update({u: max(w, self.groups[place].get(u, 0)) for u, w in self.groups[other].items()})
+                self.groups[place].update(
+                    {u: max(w, self.groups[place].get(u, 0)) for u, w in self.groups[other].items()}
+                )
                 self.trusted[place] |= self.trusted[other]
                 self.groups[other] = {}
                 self.of_key = {k: place if v == other else v for k, v in self.of_key.items()}
@@ -1072,7 +1151,7 @@ def _hidden_images(document: Document) -> list[HtmlElement]:
 
 
 def _candidates(document: Document, image: HtmlElement) -> list[tuple[str, int]]:
-    """All addresses of the picture that an <img> shows, with widths: of itself, its <picture>, and the link around it."""
+    """All addresses of the picture that an <img> shows, with widths: its own, its <picture>'s, the link's around it."""
     found = _own_addresses(document, image)
     scaled = any(width < UNMARKED for _, width in found)
     parent = image.getparent()
@@ -1084,7 +1163,9 @@ def _candidates(document: Document, image: HtmlElement) -> list[tuple[str, int]]
         if above.tag == "a" or above.get("data-src") or above.get("data-zoom"):
             found += _own_addresses(document, above)
             url = document.absolute(above.get("href")) if above.tag == "a" else ""
-            if url and (_IMAGE_END.search(urlsplit(url).path) or picture_key(url) == picture_key((found or [("", 0)])[0][0])):
+            if url and (
+                _IMAGE_END.search(urlsplit(url).path) or picture_key(url) == picture_key((found or [("", 0)])[0][0])
+            ):
                 found.append((url, ORIGINAL))
             if above.tag == "a":
                 break
@@ -1128,7 +1209,11 @@ def _own_addresses(document: Document, node: HtmlElement) -> list[tuple[str, int
             url = document.absolute(value)
             if url and not _SKIPPED_END.search(urlsplit(url).path):
                 found.append((url, width_told(url)))
-        elif _LARGE_ATTRIBUTE.search(name) and node.tag in ("img", "source", "a") and re.match(r"(https?:)?//|/[^/]", value):
+        elif (
+            _LARGE_ATTRIBUTE.search(name)
+            and node.tag in ("img", "source", "a")
+            and re.match(r"(https?:)?//|/[^/]", value)
+        ):
             url = document.absolute(value)
             if url and not _SKIPPED_END.search(urlsplit(url).path):
                 found.append((url, ORIGINAL))
@@ -1176,7 +1261,7 @@ def _script_galleries(document: Document) -> Iterator[list[tuple[str, int]]]:
     """Galleries that a page keeps as JSON for its scripts (Magento's, Shopify's and their like)."""
     for script in document.root.iter("script"):
         kind, text = (script.get("type") or "").lower(), script.text or ""
-        if "json" not in kind and "magento" not in kind or "ld+json" in kind or not _image_in(text):
+        if ("json" not in kind and "magento" not in kind) or "ld+json" in kind or not _image_in(text):
             continue
         yield from _gallery_entries(document, _lenient_json(text), "")
 
@@ -1196,7 +1281,9 @@ def _gallery_entries(document: Document, value: Any, name: str, depth: int = 0) 
     elif isinstance(value, dict):
         addresses = []
         for key, entry in value.items():
-            if isinstance(entry, str) and re.match(r"^(full|zoom|large|original|src|url|img|image|thumb|medium|small)(_?(url|src|image))?$", key, re.I):
+            if isinstance(entry, str) and re.match(
+                r"^(full|zoom|large|original|src|url|img|image|thumb|medium|small)(_?(url|src|image))?$", key, re.I
+            ):
                 url = document.absolute(entry)
                 if url and _IMAGE_END.search(urlsplit(url).path):
                     addresses.append((url, ORIGINAL if _LARGE_ATTRIBUTE.search(key) else width_told(url)))
@@ -1204,7 +1291,11 @@ def _gallery_entries(document: Document, value: Any, name: str, depth: int = 0) 
             yield addresses
         for key, entry in value.items():
             if not re.search(r"relat|recommend|similar|upsell|cross|swatch", key, re.I):
-                child = key if re.search(r"galler|images?|media|photos?|pictures", key, re.I) else ("" if key != "data" else name)
+                child = (
+                    key
+                    if re.search(r"galler|images?|media|photos?|pictures", key, re.I)
+                    else ("" if key != "data" else name)
+                )
                 yield from _gallery_entries(document, entry, child, depth + 1)
 
 
@@ -1213,7 +1304,9 @@ def _addresses_in_scripts(document: Document) -> Iterator[str]:
         text = script.text or ""
         if "ld+json" in (script.get("type") or "") or not _image_in(text) or len(text) > 500_000:
             continue
-        for address in re.findall(r"[\"']((?:https?:)?\\?/\\?/?[^\"'\s<>]{4,400}?\.(?:jpe?g|png|webp)[^\"'\s<>]{0,200})[\"']", text, re.I):
+        for address in re.findall(
+            r"[\"']((?:https?:)?\\?/\\?/?[^\"'\s<>]{4,400}?\.(?:jpe?g|png|webp)[^\"'\s<>]{0,200})[\"']", text, re.I
+        ):
             url = document.absolute(address.replace("\\/", "/"))
             if url:
                 yield url

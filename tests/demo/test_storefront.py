@@ -171,7 +171,7 @@ def test_duplicates_are_exact_or_recompressed(truth: dict[str, Any]) -> None:
 def test_labels_are_the_boxes_of_the_shops_logos(truth: dict[str, Any], unique: list[dict[str, Any]]) -> None:
     by_hash = {row["sha256"]: row for row in unique}
     labels = rows_of("labels.jsonl")
-    assert len({label["sha256"] for label in labels}) == len(labels) == 250
+    assert len({label["sha256"] for label in labels}) == len(labels) == 235
     for label in labels:
         row = by_hash[label["sha256"]]
         assert (label["width"], label["height"]) == (row["width"], row["height"])

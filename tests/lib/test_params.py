@@ -52,7 +52,11 @@ def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
         (r"a mug with a \{token\} logo", "a mug", r"sample.prompts.3 = 'a mug': must contain \{token\} exactly once"),
         (r"seed: 20", "seed: [", "not readable as YAML"),
         (r"- lora\n", "- dreambooth\n", "methods = .*: each method may be named once"),
-        (r"precision: bf16", "precision: true", "finetune.dreambooth.precision = True: must be 'fp32', 'bf16' or 'fp16'"),
+        (
+            r"precision: bf16",
+            "precision: true",
+            "finetune.dreambooth.precision = True: must be 'fp32', 'bf16' or 'fp16'",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, pattern: str, replacement: str, said: str) -> None:

@@ -62,7 +62,7 @@ def gradients(run: Run) -> torch.Tensor:
 
 
 def stock_step(method: str, params: Params, data: Path, base_folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradients and weights after the first step, by diffusers, peft and torch alone (and the loop's random numbers)."""
+    """Gradients and weights after the first step, by diffusers, peft and torch, on the loop's random numbers."""
     pipeline = StableDiffusionPipeline.from_pretrained(base_folder)
     unet, text_encoder, vae, tokenizer = pipeline.unet, pipeline.text_encoder, pipeline.vae, pipeline.tokenizer
     for part in (unet, text_encoder, vae):

@@ -1,0 +1,82 @@
+"""Augmented pictures keep their labels true; spoiled ones do not show the logo any more."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.lib.augment import Labelled, misspelling, readable_view, spoiled, varied
+from stages.lib.words import word_read
+from tests.pictures import boxes, photograph
+
+RED = (206, 18, 34)
+
+
+def marked(width: int = 300, height: int = 240, box: tuple = (100, 80, 180, 112)) -> Labelled:
+    """A grey picture with a red box, so that the box can be found again in whatever becomes of it."""
+    image = Image.new("RGB", (width, height), (90, 90, 90))
+    image.paste(RED, tuple(int(v) for v in box))  # type: ignore[arg-type]
+    return Labelled(image, (tuple(float(v) for v in box),))  # type: ignore[arg-type]
+
+
+def red_hull(image: Image.Image) -> tuple[float, float, float, float]:
+    levels = np.asarray(image).astype(int)
+    rows, columns = np.nonzero(levels[..., 0] - levels[..., 1] > 40)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_varied_pictures_box_still_holds_its_logo(seed: int) -> None:
+    item = varied(marked(), np.random.default_rng(seed), rotation=10.0, zoom=0.2, brightness=0.3)
+    (box,) = item.boxes
+    # The box is drawn between the hull of a turned rectangle and that of an ellipse: a few pixels either way.
+    assert np.abs(np.array(box) - red_hull(item.image)).max() <= 6
+
+
+def test_a_crop_never_cuts_a_logo_off() -> None:
+    corner = marked(box=(0, 0, 80, 32))
+    for seed in range(25):
+        item = varied(corner, np.random.default_rng(seed), rotation=0.0, zoom=0.5, brightness=0.0)
+        x0, y0, x1, y1 = item.boxes[0]
+        assert (x1 - x0) * (y1 - y0) >= 0.85 * 80 * 32
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_logo_that_is_too_small_is_looked_at_closely(seed: int) -> None:
+    small = marked(1200, 900, (700, 500, 800, 540))  # 5 pixels of 64
+    item = readable_view(small, 64, 20, np.random.default_rng(seed))
+    (box,) = item.boxes
+    assert (box[2] - box[0]) * 64 / max(item.image.size) >= 19.5
+    assert np.abs(np.array(box) - red_hull(item.image)).max() <= 1
+
+
+def test_a_large_enough_logo_and_a_negative_stay_as_they_are() -> None:
+    for item in (marked(), Labelled(Image.new("RGB", (300, 300)), ())):
+        assert readable_view(item, 64, 15, np.random.default_rng(0)) is item
+
+
+def test_spoiled_pictures_have_no_box_and_differ_only_at_the_logo() -> None:
+    drawing = photograph(5, "sweater", "black")
+    original = Labelled(drawing.image, tuple(boxes(drawing)))
+    x0, y0, x1, y1 = (round(v) for v in original.boxes[0])
+    for seed in range(20):
+        item = spoiled(original, "HUGO", np.random.default_rng(seed))
+        changed = np.abs(np.asarray(item.image).astype(int) - np.asarray(original.image).astype(int)).sum(axis=2)
+        assert item.boxes == ()
+        assert changed[y0:y1, x0:x1].mean() > 5
+        changed[y0:y1, x0:x1] = 0
+        assert not changed.any()
+
+
+def test_a_misspelling_is_never_the_word() -> None:
+    rng = np.random.default_rng(0)
+    words = {misspelling("HUGO", rng) for _ in range(500)}
+    assert not any(word_read(word, "HUGO") for word in words)
+    assert len(words) > 50
+
+
+def test_the_same_numbers_make_the_same_picture() -> None:
+    first, second = (
+        varied(marked(), np.random.default_rng([20, 7]), rotation=10.0, zoom=0.2, brightness=0.3) for _ in range(2)
+    )
+    assert first.boxes == second.boxes
+    assert np.array_equal(np.asarray(first.image), np.asarray(second.image))

@@ -1,0 +1,274 @@
+"""The grid runs through DVC's queue: nothing twice, nothing lost, whoever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stages.grid import plan, shares
+from stages.lib.params import load_params
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = """
+stages:
+  caption:
+    cmd: python work.py caption
+    deps: [work.py]
+    outs: [data/captioned.txt]
+  finetune:
+    matrix:
+      method: ${methods}
+    cmd: python work.py finetune ${item.method}
+    deps: [data/captioned.txt, work.py]
+    params: ["finetune.${item.method}"]
+    outs: ["models/${item.method}.txt"]
+  score:
+    matrix:
+      method: ${methods}
+    cmd: python work.py score ${item.method}
+    deps: ["models/${item.method}.txt", work.py]
+    outs:
+      - metrics/epochs/${item.method}.json: {cache: false}
+"""
+WORK = """
+import json, os, pathlib, sys, time
+stage, method = (sys.argv[1:] + [""])[:2]
+log = os.environ.get("GRID_TEST_LOG")
+if log:
+    with open(log, "a") as file:
+        file.write(json.dumps([stage, os.environ.get("EMBLEM_THREADS"), os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid()]) + "\\n")
+if stage == "caption":
+    pathlib.Path("data/captioned.txt").write_text("captions")
+if stage == "finetune":
+    time.sleep(float(os.environ.get("GRID_TEST_SECONDS", "0")))
+    import ruamel.yaml
+    lora = ruamel.yaml.YAML(typ="safe").load(open("params.yaml"))["finetune"]["lora"]
+    if os.environ.get("GRID_TEST_FAIL") and lora["rank"] == 8:
+        sys.exit("no")
+    pathlib.Path("models").mkdir(exist_ok=True)
+    pathlib.Path("models", method + ".txt").write_text(json.dumps(lora))
+if stage == "score":
+    lora = json.loads(pathlib.Path("models", method + ".txt").read_text())
+    pathlib.Path("metrics/epochs").mkdir(parents=True, exist_ok=True)
+    pathlib.Path("metrics/epochs", method + ".json").write_text(json.dumps([{"epoch": 3, "rank": lora["rank"]}]))
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the real params.yaml, a 2 x 1 x 2 grid and stages that take no time."""
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    text = (ROOT / "params.yaml").read_text()
+    start = text.index("grid:")
+    grid = "grid:\n  unet_lr: [5e-6, 0.002]\n  text_encoder_lr: [0.001]\n  rank: [4, 8]\n  alpha_per_rank: 1.0\n"
+    text = text[:start] + grid
+    (folder / "params.yaml").write_text(text.replace("methods:  ", "methods: "))
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    (folder / "work.py").write_text(WORK)
+    (folder / "data").mkdir()
+    (folder / "data" / ".gitkeep").touch()
+    (folder / ".gitignore").write_text("/.emblem\n__pycache__\n")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("EMBLEM_THREADS", "2")
+    monkeypatch.setenv("GRID_TEST_LOG", str(tmp_path / "log.jsonl"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"):
+        monkeypatch.setenv(name, "test")
+    for name in ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.setenv(name, "test@invalid")
+    for command in (
+        "git init -q",
+        "dvc init -q",
+        "dvc config core.analytics false",
+        "git add .",
+        "git commit -qm start",
+    ):
+        subprocess.run(command.split(), cwd=folder, check=True)
+    yield folder
+    for worker in workers(folder):
+        worker.kill()
+
+
+def grid(repository: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stages.grid", *arguments]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=170, **options)  # type: ignore[call-overload]
+    return done  # type: ignore[no-any-return]
+
+
+def started(repository: Path, stage: str) -> list[list[str]]:
+    lines = (repository.parent / "log.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row[0] == stage]
+
+
+def experiments(repository: Path) -> list[str]:
+    done = subprocess.run(
+        ["dvc", "exp", "list", "--name-only"], cwd=repository, capture_output=True, text=True, check=True
+    )
+    return sorted(done.stdout.split())
+
+
+def workers(repository: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if "queue-worker" in command and process.cwd() == str(repository):
+            found.append(process)
+    return found
+
+
+def test_the_paper_s_grid_is_125_experiments() -> None:
+    names = [e.name for e in plan(load_params(ROOT / "params.yaml"), ROOT / "dvc.yaml")]
+    assert len(names) == len(set(names)) == 125
+
+
+def test_names_follow_what_decides_the_numbers(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+
+    def names() -> list[str]:
+        return [e.name for e in plan(load_params())]
+
+    first, text = names(), Path("params.yaml").read_text()
+    assert names() == first
+    for same in (("top: 3", "top: 2"), ("num_vectors: 1", "num_vectors: 2"), ("rank: [4, 8]", "rank: [8, 4]")):
+        Path("params.yaml").write_text(text.replace(*same))
+        assert sorted(names()) == sorted(first), same
+    for other in (("seed: 20", "seed: 21"), ("threshold: 0.70", "threshold: 0.80")):
+        Path("params.yaml").write_text(text.replace(*other))
+        assert not set(names()) & set(first), other
+    Path("params.yaml").write_text(text)
+    Path("work.py").write_text(WORK + "# changed\n")
+    assert not set(names()) & set(first)
+
+
+def test_small_learning_rates_and_alpha_reach_the_experiment(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    overrides = [e.overrides for e in plan(load_params())]
+    assert ["finetune.lora.unet_lr=5e-06", "finetune.lora.text_encoder_lr=0.001", "finetune.lora.rank=8",
+            "finetune.lora.alpha=8.0"] in overrides  # fmt: skip
+
+
+def test_cores_and_gpus_are_divided() -> None:
+    assert [s["EMBLEM_THREADS"] for s in shares(3, 8, [])] == ["2", "2", "2"]
+    assert [s["EMBLEM_THREADS"] for s in shares(4, 2, [])] == ["1"] * 4
+    assert "CUDA_VISIBLE_DEVICES" not in shares(1, 8, [])[0]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in shares(3, 8, ["0", "1"])] == ["0", "1", "0"]
+
+
+def test_a_grid_is_run_once_and_only_once(repository: Path) -> None:
+    done = grid(repository, "run", "-j", "2", "--no-leaderboard")
+    assert done.returncode == 0, done.stderr
+    names = experiments(repository)
+    assert len(names) == 4
+    assert all(re.fullmatch(r"grid-[0-9a-f]{12}", name) for name in names)
+    assert len(started(repository, "finetune")) == 4
+    assert len(started(repository, "caption")) == 1, "what the experiments share was made more than once"
+    assert {row[1] for row in started(repository, "finetune")} == {"1"}, "two cores for two workers"
+
+    again = grid(repository, "run", "-j", "2", "--no-leaderboard")
+    assert again.returncode == 0, again.stderr
+    assert len(started(repository, "finetune")) == 4
+    assert "4 finished" in grid(repository, "status").stdout
+
+    values = set()
+    for name in names:
+        shown = subprocess.run(["git", "show", f"{name_to_ref(repository, name)}:metrics/epochs/lora.json"], cwd=repository,
+                               capture_output=True, text=True, check=True).stdout  # fmt: skip
+        values.add(json.loads(shown)[0]["rank"])
+    assert values == {4, 8}
+
+    # One value more: only what is new runs.
+    params = repository / "params.yaml"
+    params.write_text(params.read_text().replace("unet_lr: [5e-6, 0.002]", "unet_lr: [5e-6, 0.002, 0.004]"))
+    more = grid(repository, "run", "-j", "2", "--no-leaderboard")
+    assert more.returncode == 0, more.stderr
+    assert len(started(repository, "finetune")) == 6
+    assert "6 finished" in grid(repository, "status").stdout
+
+
+def name_to_ref(repository: Path, name: str) -> str:
+    refs = subprocess.run(["git", "for-each-ref", "--format=%(refname)", "refs/exps"], cwd=repository, capture_output=True,
+                          text=True, check=True).stdout.split()  # fmt: skip
+    return next(ref for ref in refs if ref.endswith(f"/{name}"))
+
+
+def test_killed_workers_lose_nothing(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker is killed while the grid runs; then the grid itself and all workers; then it is started again."""
+    monkeypatch.setenv("GRID_TEST_SECONDS", "3")
+    command = [sys.executable, "-m", "stages.grid", "run", "-j", "2", "--no-leaderboard"]
+    first = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (repository.parent / "log.jsonl").exists() and len(started(repository, "finetune")) >= 2)
+    workers(repository)[0].kill()
+    wait_for(lambda: len(started(repository, "finetune")) >= 4)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    for worker in workers(repository):
+        worker.kill()
+
+    assert first.stderr is not None
+    second = grid(repository, "run", "-j", "2", "--no-leaderboard")
+    assert second.returncode == 0, second.stderr
+    assert len(experiments(repository)) == 4
+    assert "4 finished" in grid(repository, "status").stdout
+    left = [path for path in (repository / ".dvc/tmp/exps").glob("tmp*")]
+    assert not left, "checkouts of killed experiments are still there"
+    queue = subprocess.run(
+        ["dvc", "queue", "status"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout
+    assert "Running" not in queue
+
+
+def wait_for(condition: object, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def test_a_failed_experiment_is_named_and_tried_again_by_the_next_run(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRID_TEST_FAIL", "yes")
+    done = grid(repository, "run", "-j", "2", "--no-leaderboard")
+    assert done.returncode == 1
+    assert "2 of 4 experiments failed" in done.stderr.splitlines()[-1]
+    assert "dvc queue logs grid-" in done.stderr.splitlines()[-1]
+    assert len(experiments(repository)) == 2
+    monkeypatch.delenv("GRID_TEST_FAIL")
+    for worker in workers(repository):  # they have the old environment
+        worker.kill()
+    again = grid(repository, "run", "-j", "2", "--no-leaderboard")
+    assert again.returncode == 0, again.stderr
+    assert len(experiments(repository)) == 4
+
+
+def test_two_grids_at_once_are_refused(repository: Path) -> None:
+    import fcntl
+
+    (repository / ".emblem").mkdir()
+    with (repository / ".emblem/grid.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = grid(repository, "run")
+    assert done.returncode == 1
+    assert done.stderr == "error: another `python -m stages.grid` is at work in this repository\n"
+
+
+def test_the_repository_is_as_it_was(repository: Path) -> None:
+    shutil.rmtree(repository / "data")
+    subprocess.run(["git", "checkout", "-q", "data"], cwd=repository, check=True)
+    assert grid(repository, "queue").returncode == 0
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout
+    assert "params.yaml" not in status
