@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 RUN = PATH="$$PWD/.venv/bin:$$PATH"
 
-.PHONY: help setup repro test lint lock clean
+.PHONY: help setup repro test lint lock clean demo-weights demo-measure
 
 help:
 	@echo "make repro   set up and run the pipeline on the demo world; ends by naming the report to open"
@@ -13,6 +13,8 @@ help:
 	@echo "make setup   make .venv from requirements.lock"
 	@echo "make lint    ruff and mypy"
 	@echo "make lock    renew requirements.lock from pyproject.toml"
+	@echo "make demo-weights  rebuild demo/weights from nothing (hours on a CPU, minutes on a GPU; resumes)"
+	@echo "make demo-measure  measure demo/weights: what the base draws, what the reader reads"
 	@echo "make clean   remove the scratch folders that stages resume from"
 
 setup: .venv/ready
@@ -38,3 +40,12 @@ lock: setup
 
 clean:
 	@rm -rf .emblem
+
+# The recipe of demo/weights is frozen in demo/dvc.yaml, so that `dvc repro` takes the shipped weights.
+demo-weights: setup
+	@$(RUN) sh -euc 'for step in vae clip unet reader detector sums; do python -m demo.$$step; done'
+	@$(RUN) dvc commit --force demo/dvc.yaml:vae demo/dvc.yaml:clip demo/dvc.yaml:unet demo/dvc.yaml:reader \
+		demo/dvc.yaml:detector demo/dvc.yaml:sums
+
+demo-measure: setup
+	@$(RUN) python -m demo.measure

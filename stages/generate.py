@@ -24,6 +24,7 @@ import click
 
 from stages.lib.command import stage_main
 from stages.lib.errors import UserError
+from stages.lib.experiments import find_revisions
 from stages.lib.params import Params, load_params, read_yaml
 from stages.lib.progress import progress
 from stages.lib.scratch import SCRATCH_ROOT, digest, scratch_folder, write_atomically
@@ -58,7 +59,7 @@ class Checkpoint:
 def find_checkpoint(
     method: str, epoch: int | None, models: Path | None = None, scores: Path | None = None
 ) -> Checkpoint:
-    """A checkpoint of this workspace, the best one where no epoch is asked for. Raises UserError where it isn't there."""
+    """A checkpoint of this workspace, the best where no epoch is asked for. Raises UserError where it isn't there."""
     models = models or Path("models") / method
     if epoch is None:
         scores = scores or Path(f"metrics/score/{method}.json")
@@ -83,13 +84,13 @@ def best_epoch(text: str | None, source: Path) -> int:
 
 
 def find_at_revision(method: str, epoch: int | None, revision: str, scratch: Path = SCRATCH_ROOT) -> Checkpoint:
-    """A checkpoint of a commit or experiment, out of DVC's cache or remote. Raises UserError where it is out of reach."""
+    """A checkpoint of a commit or experiment, from DVC's cache or remote. Raises UserError where it is out of reach."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
-    from dvc.scm import RevError, SCMError
 
+    commit = find_revisions([revision])[0].commit
     try:
-        files: DVCFileSystem = DVCFileSystem(rev=revision)
+        files: DVCFileSystem = DVCFileSystem(rev=commit)
         if epoch is None:
             path = f"metrics/score/{method}.json"
             epoch = best_epoch(files.read_text(path) if files.exists(path) else None, Path(f"{revision}:{path}"))
@@ -98,11 +99,8 @@ def find_at_revision(method: str, epoch: int | None, revision: str, scratch: Pat
         source = f"models/{method}/epoch-{epoch:02d}"
         if not files.exists(source):
             raise UserError(f"{revision} has no {source}")
-        commit = str(files.repo.get_rev())
         folder = scratch_folder("generate", digest(commit, source), scratch) / "checkpoint"
         files.get(source, str(folder), recursive=True)
-    except (RevError, SCMError):
-        raise UserError(f"{revision}: neither an experiment nor a git revision (`dvc exp list` names them)") from None
     except (DvcException, OSError) as error:
         raise UserError(
             f"models/{method} of {revision} is in no cache or remote in reach: {first_line(error)}"
@@ -207,14 +205,22 @@ def png(picture: Any, prompt: str, seed: int, checkpoint: Checkpoint, params: Pa
     chunks = PngInfo()
     chunks.add_text(
         "parameters",
-        f"{prompt}\nNegative prompt: {settings.negative_prompt}\nSteps: {settings.steps}, Sampler: {settings.scheduler}, "
-        f"CFG scale: {settings.guidance_scale:g}, Seed: {seed}, Size: {picture.width}x{picture.height}, Model: {checkpoint.name}",
+        f"{prompt}\nNegative prompt: {settings.negative_prompt}\nSteps: {settings.steps}, "
+        f"Sampler: {settings.scheduler}, CFG scale: {settings.guidance_scale:g}, Seed: {seed}, "
+        f"Size: {picture.width}x{picture.height}, Model: {checkpoint.name}",
     )
+    of_settings = ("negative_prompt", "steps", "guidance_scale", "scheduler", "precision")
     content = {
-        "prompt": prompt, "seed": seed, "method": checkpoint.method, "epoch": checkpoint.epoch, "revision": checkpoint.revision,
-        "resolution": params.resolution, "base": params.pretrained.base, "base_revision": params.pretrained.base_revision,
-        **{key: getattr(settings, key) for key in ("negative_prompt", "steps", "guidance_scale", "scheduler", "precision")},
-    }  # fmt: skip
+        "prompt": prompt,
+        "seed": seed,
+        "method": checkpoint.method,
+        "epoch": checkpoint.epoch,
+        "revision": checkpoint.revision,
+        "resolution": params.resolution,
+        "base": params.pretrained.base,
+        "base_revision": params.pretrained.base_revision,
+        **{key: getattr(settings, key) for key in of_settings},
+    }
     chunks.add_text("emblem", json.dumps(content, sort_keys=True))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=chunks)
@@ -236,7 +242,8 @@ def png(picture: Any, prompt: str, seed: int, checkpoint: Checkpoint, params: Pa
 @click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, show_default=True, help="folder")
 def main(
     prompt: str, method: str | None, artifact: str | None, epoch: int | None, revision: str, checkpoint: Path | None,
-    seed: int | None, count: int, steps: int | None, guidance_scale: float | None, negative_prompt: str | None, output: Path,
+    seed: int | None, count: int, steps: int | None, guidance_scale: float | None, negative_prompt: str | None,
+    output: Path,
 ) -> None:  # fmt: skip
     """Draw a prompt."""
 

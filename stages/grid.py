@@ -18,6 +18,7 @@ here it is found by its process, cleared away and queued again.
 from __future__ import annotations
 
 import fcntl
+import io
 import itertools
 import os
 import re
@@ -27,7 +28,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -88,7 +89,11 @@ def shared_digest(params: Params, pipeline: Path) -> str:
     content["finetune"] = {"lora": content["finetune"]["lora"]}
     for name in ("unet_lr", "text_encoder_lr", "rank", "alpha"):
         del content["finetune"]["lora"][name]
-    stages = {name: stage for name, stage in read_yaml(pipeline)["stages"].items() if name not in ("params", "report")}
+    stages = {
+        name: {key: value for key, value in stage.items() if key != "desc"}
+        for name, stage in read_yaml(pipeline)["stages"].items()
+        if name not in ("params", "report")
+    }
     made = {path for stage in stages.values() for path in outputs(stage)}
     read = sorted({dep for stage in stages.values() for dep in stage.get("deps", [])})
     sources = [Path(dep) for dep in read if "${" not in dep and not is_below(dep, made)]
@@ -180,7 +185,7 @@ class Queue:
                 )  # fmt: skip
 
     def clear_lost(self, names: set[str]) -> list[str]:
-        """Find those of the tasks that stand as running though nobody works on them, and fail them; return their names."""
+        """Fail those of the tasks that stand as running though nobody works on them, and return their names."""
         import psutil
 
         running = {entry.name: entry for entry in self.tasks.iter_active() if entry.name in names}
@@ -203,10 +208,8 @@ class Queue:
                     continue
             if process is not None:
                 for of_tree in [*process.children(recursive=True), process]:
-                    try:
+                    with suppress(psutil.NoSuchProcess):
                         of_tree.kill()
-                    except psutil.NoSuchProcess:
-                        pass
             self._fail(entry)
             lost.append(name)
         return lost
@@ -268,10 +271,7 @@ def remove_checkout(folder: Path) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep DVC from printing a line for each experiment that is queued."""
-    from contextlib import redirect_stdout
-    from io import StringIO
-
-    with redirect_stdout(StringIO()):
+    with redirect_stdout(io.StringIO()):
         yield
 
 
@@ -379,7 +379,7 @@ def _put_again(experiment: Experiment, queue: Queue, tries: Counter[str]) -> Non
 
 
 def run_grid(params: Params, jobs: int) -> list[Experiment]:
-    """Queue what is missing, work it off, and return all experiments of the grid. Only one at a time in a repository."""
+    """Queue what is missing, work it off, and return all experiments of the grid; one such run at a time."""
     experiments = plan(params)
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with LOCK.open("w") as lock:
@@ -442,7 +442,7 @@ def run_command(jobs: int | None, leaderboard: bool) -> None:
             experiments = run_grid(params, jobs or len(gpus()) or max(1, threads() // 2))
         except KeyboardInterrupt:
             raise UserError(
-                "interrupted; the workers go on: the same command watches them again, `dvc queue stop --kill` ends them"
+                "interrupted; the workers go on: the same command watches them, dvc queue stop --kill ends them"
             ) from None
         if leaderboard:
             write_leaderboard(experiments)

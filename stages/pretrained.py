@@ -1,12 +1,12 @@
 """Stage pretrained: collect every weight that the pipeline starts from, so that all later stages work offline.
 
 Reads   demo/weights, or what params.yaml pins: repositories of a model hub by commit, files by URL and hash.
-Writes  models/pretrained: base/ (a Stable Diffusion pipeline in diffusers' layout), clip/, detector/ (YOLOv8n's start as
-        plain tensors) and reader/ (EasyOCR's recogniser, and its text detector where one is named).
+Writes  models/pretrained: base/ (a Stable Diffusion pipeline in diffusers' layout), clip/, detector/ (YOLOv8n's start
+        as plain tensors) and reader/ (EasyOCR's recogniser, and its text detector where one is named).
 
-Every file's hash is compared before it is used: with demo/weights/SHA256SUMS, with `pretrained.hashes`, else with the one
-that the hub names for the pinned commit. A killed run continues; what is complete is not fetched again. The result is in
-DVC's cache: a hub that removes a model breaks nobody who has run this stage, or has pulled it, once.
+Every file's hash is compared before it is used: with demo/weights/SHA256SUMS, with `pretrained.hashes`, else with the
+one that the hub names for the pinned commit. A killed run continues; what is complete is not fetched again. The result
+is in DVC's cache: a hub that removes a model breaks nobody who has run this stage, or has pulled it, once.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def pretrained(
 
 
 def hashes_by_part(hashes: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """`pretrained.hashes` by part: {"base/unet/x": h} -> {"base": {"unet/x": h}, ...}. Raises UserError for another part."""
+    """`pretrained.hashes` by part: {"base/unet/x": h} -> {"base": {"unet/x": h}}. Raises UserError for another part."""
     by_part: dict[str, dict[str, str]] = {part: {} for part in PARTS}
     for path, value in hashes.items():
         part, _, rest = path.partition("/")
@@ -102,7 +102,7 @@ def read_sums(path: Path) -> dict[str, str]:
 
 
 def check_sums(folder: Path, sums: dict[str, str]) -> None:
-    """Compare the files below `folder` with their hashes. Raises UserError naming the first missing or differing one."""
+    """Compare the files below `folder` with their hashes. Raises UserError naming the first missing or wrong one."""
     for name, expected in sums.items():
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing: restore it with git checkout")

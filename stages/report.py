@@ -1,8 +1,9 @@
 """Put tables, curves and pictures on one page that says which checkpoint to ship.
 
 Reads   data/scores/<method>.jsonl and metrics/epochs (the numbers), data/samples and data/captioned (the pictures),
-        metrics/finetune/<method>/plots/metrics/loss.tsv, metrics/detector.json, metrics/detections.png,
-        metrics/filter.json, metrics/funnel.png, params report.
+        metrics/finetune/<method>/plots/metrics/loss.tsv, metrics/detector.json,
+        metrics/detector_calibration.json, metrics/detections.png, metrics/filter.json, metrics/funnel.png,
+        params report.
 Writes  metrics/report/index.html and metrics/report/images (copied into the folder, so that it can be sent as it is),
         metrics/report.md (for a pull request), metrics/report.png (base and best checkpoints side by side).
 
@@ -336,12 +337,11 @@ def outcome_rows(verdict: Verdict) -> list[dict[str, str]]:
 
 def not_told_apart(verdict: Verdict) -> str:
     """The candidates that a paired bootstrap cannot tell from the shipped one, as a list in words."""
-    names = [
-        f"{title_of(rival.candidate.method)} {rival.candidate.epoch}"
-        for rival in verdict.rivals
-        if rival.difference and rival.difference.verdict == "not distinguishable"
-    ]
-    return ", ".join(names)
+    groups: dict[str, list[int]] = {}
+    for rival in verdict.rivals:
+        if rival.difference and rival.difference.verdict == "not distinguishable":
+            groups.setdefault(rival.candidate.method, []).append(rival.candidate.epoch)
+    return "; ".join(f"{title_of(m)} {', '.join(map(str, sorted(epochs)))}" for m, epochs in groups.items())
 
 
 def shipped_figures(verdict: Verdict) -> list[tuple[str, str, str]]:
@@ -372,6 +372,15 @@ def detector_figures(numbers: Row | None) -> list[tuple[str, str, str]]:
                 (f"{name} {at}", f"{numbers[key]:.3f}", f"{numbers[key + '_low']:.2f} to {numbers[key + '_high']:.2f}")
             )
     return out
+
+
+def calibration_chart(rows: list[Row] | None) -> str:
+    """The detector's calibration curve: share of the detections of a confidence that is right; empty without one."""
+    if not rows:
+        return ""
+    points = [(float(row["confidence"]), float(row["share_right"])) for row in rows]
+    lines = [Series("Detector", 0, points), Series("Perfect", 1, [(0.0, 0.0), (1.0, 1.0)])]
+    return line_chart("Calibration", lines, "confidence", "share right", (0.0, 1.0))
 
 
 def funnel_rows(numbers: Row | None) -> list[tuple[str, int, float]]:
@@ -530,6 +539,7 @@ def report(
             "pictures": [picture_entry(row) for row in everything],
             "side": side,
             "detector": detector_figures(read_json(metrics / "detector.json")),
+            "calibration": calibration_chart(read_json(metrics / "detector_calibration.json")),
             "detections_picture": copy_figure(metrics / "detections.png", images / "detections.png"),
             "funnel": funnel_rows(read_json(metrics / "filter.json")),
             "funnel_picture": copy_figure(metrics / "funnel.png", images / "funnel.png"),

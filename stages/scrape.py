@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from stages.lib.tables import Row, write_table
 
 if TYPE_CHECKING:
     from stages.lib.crawl import Crawled, Taken
+    from stages.lib.fetch import Guard
     from stages.lib.products import Picture, Product
 
 RAW = Path("data/raw")
@@ -111,7 +112,7 @@ def crawl_shop(
 
     hosts = [urlsplit(url).hostname or "" for url in real]
     loopback_only = all(_is_loopback(host, is_public) for host in hosts)
-    run_in_scrapy(scrapy_settings(params, loopback_only), work)
+    run_in_scrapy(scrapy_settings(params, loopback_only) | {"PLAYWRIGHT_ABORT_REQUEST": browser_may_not(guard)}, work)
     return outcome[0], outcome[1]
 
 
@@ -124,6 +125,13 @@ def _is_loopback(host: str, is_public: Any) -> bool:
         return not is_public(host)
     except ValueError:
         return host == "localhost"
+
+
+def browser_may_not(guard: Guard) -> Callable[[Any], bool]:
+    """What a page that is drawn in a browser may not load: pictures and films (not needed to draw it), other hosts."""
+    return lambda request: (
+        request.resource_type in ("image", "media", "font") or bool(guard.refusal_of_name(request.url))
+    )
 
 
 def check_javascript() -> None:

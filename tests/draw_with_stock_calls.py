@@ -1,16 +1,15 @@
 """Draw what a manifest lists with stock diffusers calls, in a process that knows nothing of this project."""
 
 import json
-import sys
 from pathlib import Path
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
 
-def main() -> None:
+def main(path: Path) -> None:
     torch.set_num_threads(1)
-    work = json.loads(Path(sys.argv[1]).read_text())
+    work = json.loads(path.read_text())
     settings = work["sample"]
     for job in work["jobs"]:
         for number, row in enumerate(job["rows"]):
@@ -28,7 +27,7 @@ def main() -> None:
                 width=work["size"],
                 generator=torch.Generator("cpu").manual_seed(row["seed"]),
             ).images[0]
-            picture.save(Path(sys.argv[1]).parent / f"{job['kind']}-{number}.png")
+            picture.save(path.parent / f"{job['kind']}-{number}.png")
 
 
 def load(pipe: StableDiffusionPipeline, kind: str, checkpoint: Path) -> None:
@@ -40,7 +39,3 @@ def load(pipe: StableDiffusionPipeline, kind: str, checkpoint: Path) -> None:
         pipe.load_lora_weights(checkpoint, weight_name="pytorch_lora_weights.safetensors")
     else:
         pipe.load_lora_weights(next(checkpoint.glob("*_kohya.safetensors")))
-
-
-if __name__ == "__main__":
-    main()

@@ -95,6 +95,20 @@ def run_finetune(method: str, params: Params, folder: Path, data: Path, base: Pa
     )
 
 
+def run_rank(rank: int, count: int, port: str, *arguments: Any) -> None:
+    """`run_finetune` as one of several processes, told so as `accelerate launch` tells it."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    run_finetune(*arguments)
+
+
+def start_rank(*arguments: Any) -> ForkServerProcess:
+    """`run_rank` in a process of its own."""
+    process = processes().Process(target=run_rank, args=arguments)
+    process.start()
+    return process
+
+
 def processes() -> ForkServerContext:
     """Processes that start at once, since a server that has imported the heavy libraries forks them."""
     context = multiprocessing.get_context("forkserver")

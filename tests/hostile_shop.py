@@ -6,6 +6,7 @@ import gzip
 import io
 import struct
 import zlib
+from functools import lru_cache
 
 from tests.shop_server import Answer, Shop, jpeg, page, picture
 
@@ -24,7 +25,8 @@ def huge_png(width: int = 10_000, height: int = 10_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def gzip_bomb(megabytes: int = 200) -> bytes:
+@lru_cache
+def gzip_bomb(megabytes: int = 100) -> bytes:
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=9) as file:
         for _ in range(megabytes):

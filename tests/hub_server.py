@@ -1,7 +1,7 @@
 """A model hub on loopback that speaks the Hugging Face hub's protocol, and misbehaves on request.
 
-Revision listings with blob numbers and LFS hashes, `resolve` addresses that redirect large files to another path (as the
-hub does to its storage), Range requests, and the hub's own error headers.
+Revision listings with blob numbers and LFS hashes, `resolve` addresses that redirect large files to another path (as
+the hub does to its storage), Range requests, and the hub's own error headers.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def write_sd_shaped_base(folder: Path, seed: int = 0) -> Path:
 
 
 def write_old_tokenizer(folder: Path) -> dict[str, int]:
-    """Write a tokenizer as the repository has it (vocab.json, merges.txt, no tokenizer.json); returns its vocabulary."""
+    """Write a tokenizer as the repository has it (vocab.json, merges.txt, no tokenizer.json); return its vocabulary."""
     write_tokenizer(folder, TOKENS)
     model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     (folder / "tokenizer.json").unlink()

@@ -247,7 +247,9 @@ def hand_made(products: int = 10) -> tuple[Shop, Wanted]:
     """A small German shop in tables, no classes, no h1: thumbnails link to the large pictures in another folder."""
     shop, wanted = Shop(), Wanted()
     menu = "".join(f'<td><a href="/{name}.html">{name}</a></td>' for name in ("pullover", "socken", "kontakt"))
-    menu = f'<table><tr><td><a href="/"><img src="/bilder/kopf.gif" width="700" height="90"></a></td>{menu}</tr></table>'
+    menu = (
+        f'<table><tr><td><a href="/"><img src="/bilder/kopf.gif" width="700" height="90"></a></td>{menu}</tr></table>'
+    )
     for number in range(products):
         gallery = ""
         for place in range(2 + number % 2):
@@ -268,8 +270,12 @@ def hand_made(products: int = 10) -> tuple[Shop, Wanted]:
             f'value="In den Warenkorb"></form></td></tr>'
             for n in members
         )
-        shop.pages[f"/{name}.html"] = page(f"{menu}<h2>{name}</h2><table>{rows}</table>", f"<title>{name}</title>", "de")
-    shop.pages["/kontakt.html"] = page(f'{menu}<h2>Kontakt</h2><img src="/bilder/laden.jpg"><p>Versand ab 4,90 €</p>', "", "de")
+        shop.pages[f"/{name}.html"] = page(
+            f"{menu}<h2>{name}</h2><table>{rows}</table>", f"<title>{name}</title>", "de"
+        )
+    shop.pages["/kontakt.html"] = page(
+        f'{menu}<h2>Kontakt</h2><img src="/bilder/laden.jpg"><p>Versand ab 4,90 €</p>', "", "de"
+    )
     shop.pages["/bilder/laden.jpg"] = jpeg(picture(9, 300, 200))
     shop.pages["/bilder/kopf.gif"] = Answer(picture(10, 700, 90, "GIF"), "image/gif")
     shop.pages["/"] = page(f"{menu}<h2>Willkommen</h2>", "", "de")

@@ -46,7 +46,7 @@ stage, method = (sys.argv[1:] + [""])[:2]
 log = os.environ.get("GRID_TEST_LOG")
 if log:
     with open(log, "a") as file:
-        file.write(json.dumps([stage, os.environ.get("EMBLEM_THREADS"), os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid()]) + "\\n")
+        file.write(json.dumps([stage, os.environ.get("EMBLEM_THREADS")]) + "\\n")
 if stage == "caption":
     pathlib.Path("data/captioned.txt").write_text("captions")
 if stage == "finetune":
@@ -183,8 +183,7 @@ def test_a_grid_is_run_once_and_only_once(repository: Path) -> None:
 
     values = set()
     for name in names:
-        shown = subprocess.run(["git", "show", f"{name_to_ref(repository, name)}:metrics/epochs/lora.json"], cwd=repository,
-                               capture_output=True, text=True, check=True).stdout  # fmt: skip
+        shown = read_git(repository, "show", f"{name_to_ref(repository, name)}:metrics/epochs/lora.json")
         values.add(json.loads(shown)[0]["rank"])
     assert values == {4, 8}
 
@@ -198,9 +197,13 @@ def test_a_grid_is_run_once_and_only_once(repository: Path) -> None:
 
 
 def name_to_ref(repository: Path, name: str) -> str:
-    refs = subprocess.run(["git", "for-each-ref", "--format=%(refname)", "refs/exps"], cwd=repository, capture_output=True,
-                          text=True, check=True).stdout.split()  # fmt: skip
+    refs = read_git(repository, "for-each-ref", "--format=%(refname)", "refs/exps").split()
     return next(ref for ref in refs if ref.endswith(f"/{name}"))
+
+
+def read_git(repository: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def test_killed_workers_lose_nothing(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +224,7 @@ def test_killed_workers_lose_nothing(repository: Path, monkeypatch: pytest.Monke
     assert second.returncode == 0, second.stderr
     assert len(experiments(repository)) == 4
     assert "4 finished" in grid(repository, "status").stdout
-    left = [path for path in (repository / ".dvc/tmp/exps").glob("tmp*")]
+    left = list((repository / ".dvc/tmp/exps").glob("tmp*"))
     assert not left, "checkouts of killed experiments are still there"
     queue = subprocess.run(
         ["dvc", "queue", "status"], cwd=repository, capture_output=True, text=True, check=True

@@ -32,12 +32,12 @@ def readable_view(item: Labelled, resolution: int, least_width: float, rng: np.r
 
     A logo narrower than `least_width` pixels at the training resolution is a blob that could say anything: to call it
     the logo would teach the detector that blobs are logos. The crop is a square, around one box, in which the logo
-    becomes `least_width` to 2 x `least_width` wide.
+    becomes 1.25 to 2 times `least_width` wide.
     """
     if not item.boxes or all((b[2] - b[0]) * resolution / max(item.image.size) >= least_width for b in item.boxes):
         return item
     box = item.boxes[int(rng.integers(len(item.boxes)))]
-    wanted = rng.uniform(least_width, 2 * least_width)
+    wanted = rng.uniform(1.25 * least_width, 2 * least_width)
     side = (box[2] - box[0]) * resolution / wanted
     side = min(max(side, 1.1 * (box[2] - box[0]), 1.1 * (box[3] - box[1])), *item.image.size)
     return _crop_around(item, box, side, rng)

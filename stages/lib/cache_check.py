@@ -4,8 +4,8 @@
     python -m stages.lib.cache_check /mnt/remote  a folder that was pushed to
     python -m stages.lib.cache_check --remove     also remove what is damaged, so that `dvc pull` brings it anew
 
-DVC trusts a file in its cache once it has seen it: a flipped byte goes unnoticed until a stage reads it. Here every file
-that the workspace's dvc.lock names is read and its MD5 compared; what is wrong is named by its path in the workspace.
+DVC trusts a file in its cache once it has seen it: a flipped byte goes unnoticed until a stage reads it. Here every
+file that the workspace's dvc.lock names is read and its MD5 compared; what is wrong is named by its path there.
 """
 
 from __future__ import annotations

@@ -101,4 +101,4 @@ def _spoken(title: str, series: Sequence[Series]) -> str:
                 f"{line.name} from {first[1]:.2f} at {first[0]:g} to {last[1]:.2f} at {last[0]:g}, "
                 f"highest {best[1]:.2f} at {best[0]:g}"
             )
-    return f"{title}. " + "; ".join(parts) + ". The values are in the table below."
+    return f"{title}. " + "; ".join(parts) + "."

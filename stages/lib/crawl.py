@@ -14,6 +14,7 @@ import asyncio
 import gzip
 import io
 import re
+import shutil
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
@@ -156,6 +157,11 @@ def scrapy_settings(params: Scrape, loopback_only: bool) -> dict[str, Any]:
     if params.javascript:
         handler = "scrapy_playwright.handler.ScrapyPlaywrightDownloadHandler"
         settings["DOWNLOAD_HANDLERS"] |= {"http": handler, "https": handler}
+        settings["PLAYWRIGHT_PROCESS_REQUEST_HEADERS"] = None  # the browser's own, but for the user agent
+        installed = shutil.which("chromium") or shutil.which("google-chrome")
+        if installed:  # the system's browser spares the download of playwright's own
+            settings["PLAYWRIGHT_LAUNCH_OPTIONS"] = {"executable_path": installed}
+        settings["PLAYWRIGHT_CONTEXTS"] = {"default": {"user_agent": params.user_agent}}
     return settings
 
 

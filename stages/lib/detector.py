@@ -214,7 +214,7 @@ def train_model(
             model=ARCHITECTURE, data=str(dataset), epochs=epochs, batch=batch_size, imgsz=image_size, seed=seed,
             project=str(folder), name="run", exist_ok=True, device="0" if torch.cuda.is_available() else "cpu",
             optimizer="AdamW", lr0=learning_rate, lrf=0.01, cos_lr=True, warmup_epochs=0.5, nbs=batch_size,
-            workers=0, cache="ram", deterministic=True, amp=False, pretrained=False, plots=False, val=False, save=False,
+            workers=0, cache=False, deterministic=True, amp=False, pretrained=False, plots=False, val=False, save=False,
             verbose=False, patience=0, mosaic=0.0, close_mosaic=0, fliplr=0.0, flipud=0.0, hsv_h=0.0, hsv_s=0.0,
             hsv_v=0.0, degrees=0.0, translate=0.0, scale=0.0, mixup=0.0, copy_paste=0.0, erasing=0.0,
         )

@@ -1,9 +1,9 @@
 """Weights from elsewhere: a model hub's repositories at a pinned commit, and single files by URL and hash.
 
 Repositories speak the Hugging Face hub's protocol, through huggingface_hub (HF_ENDPOINT and HF_TOKEN are its own
-variables). The bytes are transferred here, since huggingface_hub 2.4 throws a part away when its process ends: a part is
-kept as `<file>.partial` and continued by a Range request. Pickles are never fetched from a repository; what a URL gives
-is checked against a pinned hash before anything opens it.
+variables). The bytes are transferred here, since huggingface_hub 2.4 throws a part away when its process ends: here it
+is kept as `<file>.partial` and continued by a Range request. Pickles are never fetched from a repository; what a URL
+gives is checked against a pinned hash before anything opens it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def endpoint() -> str:
 
 
 def go_online() -> None:
-    """Allow this process the hub, which `stage_main` keeps all stages off. Must come before huggingface_hub's import."""
+    """Allow this process the hub, which `stage_main` keeps stages off. Must come before huggingface_hub's import."""
     os.environ["HF_HUB_OFFLINE"] = "0"
 
 

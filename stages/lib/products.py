@@ -335,7 +335,7 @@ class Document:
 
     @cached_property
     def heading(self) -> HtmlElement | None:
-        """The page's heading: an h1, else what is marked as the product's name, else an h2 or h3 that <title> repeats."""
+        """The page's heading: an h1, else what is marked as the product's name, else an h2 or h3 that is in <title>."""
         for node in self.root.iter("h1"):
             if tidy(node.text_content()):
                 return node

@@ -46,7 +46,8 @@ def test_lora_files_keep_alpha_and_rank(tmp_path: Path) -> None:
     assert (part, name, scale) == ("unet", linear, 3.0)
     assert torch.equal(read_down, down)
     assert torch.equal(read_up, up)
-    write_kohya(tmp_path / "k.safetensors", unet, {"encoder.layers.0.self_attn.q_proj.lora_A.weight": down}, 2, 6.0, {})
+    text = {"encoder.layers.0.self_attn.q_proj.lora_A.weight": torch.ones(2, 4)}
+    write_kohya(tmp_path / "k.safetensors", unet, text, 2, 6.0, {})
     kohya = load_file(tmp_path / "k.safetensors")
     flat = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0"
     assert torch.equal(kohya[f"{flat}.lora_down.weight"], down)

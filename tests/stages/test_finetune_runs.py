@@ -14,10 +14,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from stages.lib.params import Params
-from tests.engine_world import METHODS, digests, run_finetune, small_params, start_finetune, write_pictures
+from tests import draw_with_stock_calls
+from tests.engine_world import (
+    METHODS,
+    digests,
+    processes,
+    run_finetune,
+    small_params,
+    start_finetune,
+    start_rank,
+    write_pictures,
+)
 from tests.tiny_base import write_tiny_base
 
 REPOSITORY = Path(__file__).parents[2]
@@ -112,8 +124,6 @@ def test_sigterm_saves_the_state_between_two_epochs_saves(data: Path, base: Path
     process.join()
     assert process.exitcode == 143
     state = next(folder.glob("scratch/*/state.pt"))
-    import torch
-
     assert torch.load(state, weights_only=True)["done"] > 20 * 2
     process = start_finetune("textual_inversion", params, folder, data, base)
     process.join()
@@ -137,8 +147,6 @@ def test_one_seed_gives_the_same_bytes_and_another_does_not(
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_trains_fp32_weights(precision: str, data: Path, base: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
     for method in METHODS:
         folder = tmp_path / method
         folder.mkdir()
@@ -148,33 +156,48 @@ def test_lower_precision_trains_fp32_weights(precision: str, data: Path, base: P
             assert {str(tensor.dtype) for tensor in load_file(file).values()} == {"torch.float32"}
 
 
-def test_two_processes_train_as_one_does(data: Path, base: Path, tmp_path: Path) -> None:
-    """Through `accelerate launch`, over gloo: pictures of each step split in two, gradients averaged."""
-    import torch
-    from safetensors.torch import load_file
+def losses_and_weights(folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
+    lines = (folder / "metrics/lora/plots/metrics/loss.tsv").read_text().splitlines()[1:]
+    weights = load_file(folder / "models/lora/epoch-02/pytorch_lora_weights.safetensors")
+    return [float(line.split("\t")[1]) for line in lines], weights
 
-    results = {}
-    for count in (1, 2):
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        (folder / "arguments.json").write_text(
-            json.dumps(
-                {"params": small_params(epochs=2, batch_size=4).model_dump(), "data": str(data), "base": str(base)}
-            )
-        )
-        launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-        command = [sys.executable, *(launch if count == 2 else []), str(REPOSITORY / "tests/train_from_json.py")]
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "MASTER_PORT": free_port()}
-        done = subprocess.run([*command, str(folder)], cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        losses = (folder / "metrics/lora/plots/metrics/loss.tsv").read_text().split()
-        results[count] = (
-            load_file(folder / "models/lora/epoch-02/pytorch_lora_weights.safetensors"),
-            [float(loss) for loss in losses[3::2]],
-        )
-    assert results[1][1] == pytest.approx(results[2][1], rel=1e-5)
-    for name, tensor in results[1][0].items():
-        assert torch.allclose(tensor, results[2][0][name], atol=1e-5), name
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    losses, weights = losses_and_weights(one)
+    other_losses, other_weights = losses_and_weights(other)
+    assert losses == pytest.approx(other_losses, rel=1e-5)
+    for name, tensor in weights.items():
+        assert torch.allclose(tensor, other_weights[name], atol=1e-5), name
+
+
+def test_two_processes_train_as_one_does(data: Path, base: Path, tmp_path: Path) -> None:
+    """Over gloo: the five pictures of an epoch in updates of 4 and 1, each split over the two processes."""
+    params = small_params(epochs=2, batch_size=4)
+    run_to_the_end("lora", params, tmp_path / "one", data, base)
+    (tmp_path / "two").mkdir()
+    port = free_port()
+    both = [start_rank(rank, 2, port, "lora", params, tmp_path / "two", data, base) for rank in range(2)]
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
+    assert_equal_runs(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_accelerate_launch_trains_as_one_process_does(data: Path, base: Path, tmp_path: Path) -> None:
+    params = small_params(epochs=2, batch_size=4)
+    run_to_the_end("lora", params, tmp_path / "one", data, base)
+    folder = tmp_path / "two"
+    folder.mkdir()
+    arguments = {"params": params.model_dump(), "data": str(data), "base": str(base)}
+    (folder / "arguments.json").write_text(json.dumps(arguments))
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    port = ["--main_process_port", free_port()]
+    command = [sys.executable, *launch, *port, str(REPOSITORY / "tests/train_from_json.py"), str(folder)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert_equal_runs(tmp_path / "one", folder)
 
 
 # --- Round trips: what other programs draw ---------------------------------------------------------------------------
@@ -207,8 +230,10 @@ def test_stock_pipelines_in_a_fresh_process_draw_what_the_sampler_draws(data: Pa
             jobs.append({"kind": kind, "checkpoint": str(models / "epoch-02"), "drawn": str(drawn), "rows": rows})
     work = {"base": str(base), "sample": params.sample.model_dump(), "size": params.resolution, "jobs": jobs}
     (tmp_path / "work.json").write_text(json.dumps(work))
-    script = REPOSITORY / "tests/draw_with_stock_calls.py"
-    subprocess.run([sys.executable, "-W", "ignore", str(script), str(tmp_path / "work.json")], check=True, cwd=tmp_path)
+    process = processes().Process(target=draw_with_stock_calls.main, args=(tmp_path / "work.json",))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     for job in jobs:
         change = 0
         for number, row in enumerate(job["rows"]):

@@ -34,7 +34,7 @@ def small_params(**changes: object) -> Params:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """data/brand, data/raw and data/filtered: 8 products of two pictures with the logo, 6 confusers, 4 extra pictures."""
+    """data/brand, data/raw and data/filtered: 16 pictures with the logo, 6 confusers, 4 extra pictures."""
     folder = tmp_path_factory.mktemp("world")
     for name in ("brand/extra", "raw/images", "filtered/images"):
         (folder / name).mkdir(parents=True)
