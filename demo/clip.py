@@ -23,7 +23,7 @@ WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def train_tokenizer(captions: list[str], pieces: int, max_length: int) -> CLIPTokenizer:
-    """A byte-level BPE in CLIP's form, with every single byte in it: an unseen word splits into pieces, none is unknown."""
+    """A byte-level BPE in CLIP's form with every single byte in it, so that an unseen word splits into pieces."""
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
     split = pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
@@ -33,7 +33,7 @@ def train_tokenizer(captions: list[str], pieces: int, max_length: int) -> CLIPTo
         vocab_size=pieces, initial_alphabet=alphabet, end_of_word_suffix="</w>", min_frequency=20, show_progress=False
     )
     bpe.train_from_iterator(captions, trainer)
-    learned = {piece: rank for piece, rank in sorted(bpe.get_vocab().items(), key=lambda item: item[1])}
+    learned = dict(sorted(bpe.get_vocab().items(), key=lambda item: item[1]))
     merges = [tuple(pair) for pair in _merges(bpe)]
     ordered = alphabet + [byte + "</w>" for byte in alphabet]
     ordered += [piece for piece in learned if piece not in set(ordered)] + [START, END]
@@ -48,7 +48,7 @@ def _merges(bpe: Tokenizer) -> list[list[str]]:
 
 
 def build(settings: dict[str, Any], tokenizer: CLIPTokenizer, size: int) -> CLIPModel:
-    """Two small towers of the same width. Attention in plain arithmetic: on a CPU the fused kernel's backward is slow."""
+    """Two small towers of one width. Attention in plain arithmetic: the fused kernel's backward is slow on a CPU."""
     tower = {
         "hidden_size": settings["width"],
         "intermediate_size": 4 * settings["width"],

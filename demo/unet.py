@@ -68,7 +68,7 @@ def encode_captions(
 
 
 def logo_weights(boxes: np.ndarray, picture: int, latent: int, strength: float) -> Tensor:
-    """[N, 1, latent, latent]: 1, and `strength` where a latent's cell lies in the logo's box (pixels of the picture)."""
+    """[N, 1, latent, latent]: 1, and `strength` where a cell of the latent lies in the logo's box (in pixels)."""
     cell = picture / latent
     weights = np.ones((len(boxes), 1, latent, latent), dtype=np.float32)
     for weight, (x0, y0, x1, y1) in zip(weights, boxes, strict=True):

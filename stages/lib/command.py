@@ -30,7 +30,13 @@ def stage_main(run: Callable[[], None]) -> Callable[[], None]:
 
 def offline() -> None:
     """Keep the libraries off the network: only `pretrained` and `scrape` may use it, and they say so themselves."""
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "YOLO_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY"):
+    for name in (
+        "HF_HUB_OFFLINE",
+        "HF_DATASETS_OFFLINE",
+        "YOLO_OFFLINE",
+        "HF_HUB_DISABLE_TELEMETRY",
+        "DISABLE_TELEMETRY",
+    ):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

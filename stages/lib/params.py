@@ -49,11 +49,15 @@ PlainPrompt = Annotated[str, AfterValidator(_no_token)]
 
 
 class Brand(Section):
+    """What is taught: the word on the logo, and the token that stands for it."""
+
     word: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9]+$")]
     token: Annotated[str, Field(min_length=2, max_length=32, pattern=r"^\S+$")]
 
 
 class Pretrained(Section):
+    """Where the weights come from that the pipeline starts with."""
+
     source: Literal["demo", "hub"]
     base: Annotated[str, Field(min_length=1)]
     base_revision: Annotated[str, Field(pattern=r"^(demo|[0-9a-f]{40})$")]
@@ -76,6 +80,8 @@ class Pretrained(Section):
 
 
 class Scrape(Section):
+    """Which shop is crawled, how politely, and how much may be lost."""
+
     storefront: str
     start_urls: list[str]
     sitemap_urls: list[str]
@@ -96,6 +102,8 @@ class Scrape(Section):
 
 
 class Filter(Section):
+    """How the logo is found, and which pictures of it are good enough."""
+
     matcher: Literal["sift", "detector"]
     min_logo_width: Count
     min_inliers: Annotated[int, Field(ge=4)]
@@ -105,12 +113,16 @@ class Filter(Section):
 
 
 class Caption(Section):
+    """How captions are made."""
+
     template: TokenPrompt
     class_caption: TokenPrompt
     model: str
 
 
 class Detector(Section):
+    """How the logo detector is trained."""
+
     image_size: Annotated[int, Field(ge=32, le=1280, multiple_of=32)]
     epochs: Count
     batch_size: Count
@@ -150,6 +162,8 @@ class Training(Section):
 
 
 class DreamBooth(Training):
+    """The whole UNet is trained, every picture under one caption."""
+
     learning_rate: Positive
     prior_weight: NonNegative
     prior_images: Annotated[int, Field(ge=0)]
@@ -159,12 +173,16 @@ class DreamBooth(Training):
 
 
 class TextualInversion(Training):
+    """Only the token's vectors are trained."""
+
     learning_rate: Positive
     num_vectors: Annotated[int, Field(ge=1, le=16)]
     initializer_word: Annotated[str, Field(min_length=1)]
 
 
 class LoRA(Training):
+    """Low-rank adapters of the UNet's and the text encoder's attention are trained."""
+
     unet_lr: NonNegative
     text_encoder_lr: NonNegative
     rank: Annotated[int, Field(ge=1, le=1024)]
@@ -172,12 +190,16 @@ class LoRA(Training):
 
 
 class Finetune(Section):
+    """Each method's training."""
+
     dreambooth: DreamBooth
     textual_inversion: TextualInversion
     lora: LoRA
 
 
 class Sample(Section):
+    """What is drawn from every checkpoint, and how."""
+
     prompts: Annotated[list[TokenPrompt], Field(min_length=1)]
     plain_prompts: list[PlainPrompt]
     negative_prompt: str
@@ -192,6 +214,8 @@ class Sample(Section):
 
 
 class Score(Section):
+    """How pictures are scored."""
+
     threshold: Share
     margin: Annotated[float, Field(ge=0, le=1)]
     text_detector: bool
@@ -201,16 +225,22 @@ class Score(Section):
 
 
 class Gates(Section):
+    """What a checkpoint must pass before it may be shipped."""
+
     max_memorised_share: Share
     min_colour_fidelity: Share
 
 
 class Report(Section):
+    """What the report shows."""
+
     top: Count
     gates: Gates
 
 
 class Grid(Section):
+    """The grid of LoRA experiments."""
+
     unet_lr: Annotated[list[NonNegative], Field(min_length=1)]
     text_encoder_lr: Annotated[list[NonNegative], Field(min_length=1)]
     rank: Annotated[list[Count], Field(min_length=1)]
