@@ -90,8 +90,50 @@ def add_adapter(module: Any, rank: int, alpha: float, linears: list[str]) -> Non
     module.add_adapter(config)
     cast_training_params([module], torch.float32)
     for layer in module.modules():
-        if isinstance(layer, LoraLayer):  # autocast casts weights; peft would cast every activation to fp32 and back
-            layer.cast_input_dtype_enabled = False
+        if isinstance(layer, LoraLayer):
+            layer.forward = partial(adapted_linear, layer)
+
+
+def adapted_linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """What peft's layer computes, W0 x + b + (alpha / rank) B A x, in half of its kernels; [..., in] -> [..., out]."""
+    base, dtype = layer.base_layer, x.dtype
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    flat = x.reshape(-1, x.shape[-1]).to(dtype)
+    out: torch.Tensor = _AdaptedLinear.apply(flat, base.weight, base.bias, down, up, layer.scaling["default"])
+    return out.view(*x.shape[:-1], out.shape[-1])
+
+
+class _AdaptedLinear(torch.autograd.Function):
+    """The linear of a frozen weight and an adapter, in the dtype of its input; the adapter's gradients in its own."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        down: torch.Tensor,
+        up: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        weight, a, b = weight.to(x.dtype), down.to(x.dtype), (scale * up).to(x.dtype)
+        inner = x @ a.t()
+        out = x @ weight.t() if bias is None else torch.addmm(bias.to(x.dtype), x, weight.t())
+        context.save_for_backward(x, weight, a, b, inner)
+        context.scale, context.dtype = scale, down.dtype
+        return out.addmm_(inner, b.t())
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight, a, b, inner = context.saved_tensors
+        gradient = gradients[0]
+        inner_gradient = gradient @ b
+        of_down = (inner_gradient.t() @ x).to(context.dtype)
+        of_up = (gradient.t() @ inner).to(context.dtype) * context.scale
+        of_x = (gradient @ weight).addmm_(inner_gradient, a) if context.needs_input_grad[0] else None
+        return of_x, None, None, of_down, of_up, None
 
 
 def kohya_file(token: str) -> str:

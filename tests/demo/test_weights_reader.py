@@ -4,20 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from diffusers import AutoencoderKL
 
-from demo.reader import (
-    TARGET,
-    VAE,
-    Sample,
-    accuracy,
-    held_out,
-    network_params,
-    read,
-    through_autoencoder,
-    trained_words,
-)
+from demo.reader import TARGET, Sample, accuracy, held_out, network_params, read, trained_words
 from demo.training import demo_params
 from stages.lib.params import read_yaml
 from stages.lib.reader import word_read
@@ -54,12 +42,6 @@ def test_reads_the_brand_where_it_is() -> None:
 def test_does_not_guess_the_brand_on_near_misses(misread: list[Sample]) -> None:
     readings = read(misread)
     assert sum(word_read(reading, "HUGO") for reading in readings) / len(readings) <= 0.02
-
-
-def test_does_not_guess_the_brand_after_the_autoencoder(misread: list[Sample]) -> None:
-    vae = AutoencoderKL.from_pretrained(VAE, torch_dtype=torch.float32).eval()
-    readings = read(through_autoencoder(misread[:100], vae))
-    assert sum(word_read(reading, "HUGO") for reading in readings) <= 2
 
 
 def test_easyocr_itself_reads_with_the_shipped_files() -> None:
