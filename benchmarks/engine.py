@@ -71,10 +71,9 @@ def main(base: Path, data: Path | None, params_file: Path, steps: int, rounds: i
 
 def print_table(results: dict[tuple[str, str, str], list[dict[str, Any]]]) -> None:
     """A line for each method: pictures a second of both, their ratio, peak memory of both, share of the peak."""
-    print(
-        "| what | method | ours, pictures/s | plain, pictures/s | ratio | ours, MB | plain, MB | TFLOP/s | share of peak |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    heads = ["what", "method", "ours, pictures/s", "plain, pictures/s", "ratio", "ours, MB", "plain, MB", "TFLOP/s"]
+    print("| " + " | ".join([*heads, "share of peak"]) + " |")
+    print("|---" * (len(heads) + 1) + "|")
     for what in ("train", "sample"):
         for method in METHODS:
             ours, plain = (max(results[what, method, who], key=lambda r: r["rate"]) for who in ("ours", "plain"))
@@ -94,9 +93,16 @@ def measure(task: dict[str, Any], params: Params) -> dict[str, Any]:
     torch.set_num_threads(threads())
     function: Callable[..., dict[str, Any]] = globals()[f"{task['what']}_{task['who']}"]
     result = function(task["method"], params, Path(task["base"]), Path(task["data"]), task)
+    return {"megabytes": peak_megabytes(), **result}
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has had at once: the GPU's where there is one, else the host's."""
+    import torch
+
     if torch.cuda.is_available():
-        return {**result, "megabytes": torch.cuda.max_memory_allocated() / 2**20}
-    return {**result, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10}
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def timed(step: Callable[[int], Any], count: int, pictures: int) -> dict[str, Any]:
@@ -146,7 +152,7 @@ def train_ours(method: str, params: Params, base: Path, data: Path, task: dict[s
         run.gradients(number)
         run.step(number)
 
-    result = timed(step, task["steps"], settings.batch_size)
+    result = {**timed(step, task["steps"], settings.batch_size), "megabytes": peak_megabytes()}
     with FlopCounterMode(display=False) as counter:
         run.gradients(0)
     flops = counter.get_total_flops() * task["steps"] / result["seconds"]

@@ -145,9 +145,9 @@ class Queue:
                 time.sleep(0.1)
         raise UserError("DVC's queue cannot be read: when nothing runs, remove .dvc/tmp/exps and start again")
 
-    def put(self, experiment: Experiment) -> None:
-        """Queue an experiment; what a failed or killed try left in the queue is removed first."""
-        if experiment.name in self.states():
+    def put(self, experiment: Experiment, known: bool) -> None:
+        """Queue an experiment; where the queue has `known` it, what a failed or killed try left is removed first."""
+        if known:
             self.tasks.remove([experiment.name])
         with quiet():
             self.repo.experiments.run(targets=[TARGET], params=experiment.overrides, queue=True, name=experiment.name)
@@ -319,7 +319,7 @@ def queue_missing(experiments: Sequence[Experiment], queue: Queue) -> list[Exper
     if missing:
         make_shared_stages()
         for experiment in progress(missing, "queue", total=len(missing), unit="experiment"):
-            queue.put(experiment)
+            queue.put(experiment, experiment.name in states)
     return missing
 
 
@@ -375,7 +375,7 @@ def _put_again(experiment: Experiment, queue: Queue, tries: Counter[str]) -> Non
     tries[experiment.name] += 1
     if tries[experiment.name] > TRIES:
         raise UserError(f"{experiment.name} was lost {TRIES} times: is there enough memory for so many workers?")
-    queue.put(experiment)
+    queue.put(experiment, experiment.name in queue.states())
 
 
 def run_grid(params: Params, jobs: int) -> list[Experiment]:

@@ -167,11 +167,11 @@ def write_dataset(training: Sequence[Source], folder: Path, params: Params) -> t
         for copy in range(1 + settings.augmentations):
             rng = picture_rng(source.sha256, params.seed, copy)
             item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
-            items.append(item if copy == 0 else _vary(item, params, rng))
+            items.append(item if copy == 0 else _vary(_recolour(item, params, rng), params, rng))
         for copy in range(settings.spoiled if original.boxes else 0):
             rng = picture_rng(source.sha256, params.seed, 1000 + copy)
             item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
-            items.append(_vary(spoiled(item, params.brand.word, rng), params, rng))
+            items.append(_vary(spoiled(_recolour(item, params, rng), params.brand.word, rng), params, rng))
         for number, item in enumerate(items):
             picture, place = prepare(np.asarray(item.image), params.resolution, settings.image_size)
             name = f"{source.sha256}-{number}"
@@ -189,6 +189,12 @@ def picture_rng(sha256: str, seed: int, copy: int) -> np.random.Generator:
     import numpy as np
 
     return np.random.default_rng([seed, int(sha256[:12], 16), copy])
+
+
+def _recolour(item: Labelled, params: Params, rng: np.random.Generator) -> Labelled:
+    from stages.lib.augment import recoloured
+
+    return recoloured(item, rng) if rng.random() < params.detector.recoloured else item
 
 
 def _vary(item: Labelled, params: Params, rng: np.random.Generator) -> Labelled:

@@ -58,6 +58,23 @@ def varied(item: Labelled, rng: np.random.Generator, *, rotation: float, zoom: f
     return replace(cropped, image=Image.fromarray(levels.clip(0, 255).astype(np.uint8)))
 
 
+def recoloured(item: Labelled, rng: np.random.Generator) -> Labelled:
+    """A copy whose surroundings have other colours, its logos as they were.
+
+    A brand's logo may be photographed on one colour of cloth only. A detector that learns the cloth along with the logo
+    would score a model by how closely it copies the training pictures. Black becomes one random colour, white another,
+    and the channels change places.
+    """
+    pixels = np.asarray(item.image).astype(np.float32)
+    dark, light = rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)
+    changed = dark + (light - dark) * pixels[..., rng.permutation(3)] / 255
+    kept = np.zeros(pixels.shape[:2], dtype=bool)
+    for box in item.boxes:
+        x0, y0, x1, y1 = (round(v) for v in clipped(box, *item.image.size))
+        kept[y0:y1, x0:x1] = True
+    return replace(item, image=Image.fromarray(np.where(kept[..., None], pixels, changed).astype(np.uint8)))
+
+
 SPOILINGS = ("misspelt", "other word", "misspelt", "other word", "no letters", "no box", "recoloured", "shuffled")
 
 

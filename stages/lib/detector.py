@@ -217,6 +217,7 @@ def train_model(
             workers=0, cache=False, deterministic=True, amp=False, pretrained=False, plots=False, val=False, save=False,
             verbose=False, patience=0, mosaic=0.0, close_mosaic=0, fliplr=0.0, flipud=0.0, hsv_h=0.0, hsv_s=0.0,
             hsv_v=0.0, degrees=0.0, translate=0.0, scale=0.0, mixup=0.0, copy_paste=0.0, erasing=0.0,
+            cls=2.0,  # four times the usual weight: the letters decide, not the place
         )
     )  # fmt: skip
     trainer.add_callback("on_train_start", lambda _: torch.set_num_threads(threads()))

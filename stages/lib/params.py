@@ -129,6 +129,7 @@ class Detector(Section):
     learning_rate: Positive
     augmentations: Annotated[int, Field(ge=0, le=20)]
     spoiled: Annotated[int, Field(ge=0, le=20)]
+    recoloured: Share
     rotation: Annotated[float, Field(ge=0, le=45)]
     zoom: Annotated[float, Field(ge=0, lt=1)]
     brightness: Annotated[float, Field(ge=0, lt=1)]

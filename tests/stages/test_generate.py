@@ -20,6 +20,11 @@ from tests.tiny_base import write_tiny_base
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBLEM_THREADS", "1")
+
+
 @pytest.fixture(scope="module")
 def params() -> Params:
     loaded = load_params(ROOT / "params.yaml")
@@ -86,9 +91,12 @@ def test_it_draws_the_sampler_s_own_picture(params: Params, base: Path, models: 
     from stages.lib.tables import read_table
     from stages.sample import sample
 
+    few = params.sample.model_copy(update={"prompts": params.sample.prompts[:2], "images_per_prompt": 1})
+    params = params.model_copy(update={"sample": few})
+
     sampled = sample("textual_inversion", params, models=models, base=base, output=tmp_path / "samples",
                      sheet=tmp_path / "sheet.png", scratch=tmp_path / "scratch")  # fmt: skip
-    row = next(r for r in read_table(sampled / "manifest.jsonl") if r["epoch"] == 12 and r["prompt_index"] == 3)
+    row = next(r for r in read_table(sampled / "manifest.jsonl") if r["epoch"] == 12 and r["prompt_index"] == 1)
     checkpoint = find_checkpoint("textual_inversion", 12, models)
     (path,) = generate(row["prompt"], checkpoint, params, seeds=[row["seed"]], base=base, output=tmp_path / "generated")
     assert np.abs(pixels(path) - pixels(sampled / row["file"])).max() <= 1

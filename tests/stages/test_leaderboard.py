@@ -57,13 +57,15 @@ finetune:
 DVC_YAML = """stages:
   finetune:
     matrix: {method: [lora]}
-    cmd: PYTHON finetune.py
+    cmd: >-
+      PYTHON finetune.py
     deps: [finetune.py]
     params: ["finetune.${item.method}"]
     outs: [models/lora]
   score:
     matrix: {method: [lora]}
-    cmd: PYTHON score.py
+    cmd: >-
+      PYTHON score.py
     deps: [models/lora, score.py]
     outs: [data/samples/lora]
     plots: [{metrics/epochs/lora.json: {cache: false}}]
