@@ -3,9 +3,13 @@
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 PYTHON ?= python3
+BASE ?= main
+NUMBER ?= 0
+JOBS ?=
 RUN = PATH="$$PWD/.venv/bin:$$PATH"
 
-.PHONY: help setup repro test lint lock clean demo-weights demo-measure
+.PHONY: help setup repro test lint lock clean demo-weights demo-measure grid grid-status push push-experiments pull \
+	check-cache pr-repro pr-comment pr-pictures pr-post
 
 help:
 	@echo "make repro   set up and run the pipeline on the demo world; ends by naming the report to open"
@@ -15,6 +19,9 @@ help:
 	@echo "make lock    renew requirements.lock from pyproject.toml"
 	@echo "make demo-weights  rebuild demo/weights from nothing (hours on a CPU, minutes on a GPU; resumes)"
 	@echo "make demo-measure  measure demo/weights: what the base draws, what the reader reads"
+	@echo "make grid    run the missing experiments of params.yaml's grid (JOBS=4), grid-status says how far it is"
+	@echo "make push, pull, push-experiments, check-cache   share results through a DVC remote"
+	@echo "make pr-repro, pr-comment, pr-pictures, pr-post  the steps of a pull request's comment (BASE=main NUMBER=1)"
 	@echo "make clean   remove the scratch folders that stages resume from"
 
 setup: .venv/ready
@@ -49,3 +56,33 @@ demo-weights: setup
 
 demo-measure: setup
 	@$(RUN) python -m demo.measure
+
+grid: setup
+	@$(RUN) python -m stages.grid run $(if $(JOBS),-j $(JOBS))
+
+grid-status: setup
+	@$(RUN) python -m stages.grid status
+
+push: setup
+	@$(RUN) dvc push
+
+push-experiments: setup
+	@$(RUN) dvc exp push origin --all-commits
+
+pull: setup
+	@$(RUN) dvc pull
+
+check-cache: setup
+	@$(RUN) python -m stages.lib.cache_check
+
+pr-repro: setup
+	@$(RUN) sh -euc 'if dvc remote default >/dev/null 2>&1; then dvc repro --pull --allow-missing; else dvc repro; fi'
+
+pr-comment: setup
+	@$(RUN) python -m stages.pull_request comment --base $(BASE)
+
+pr-pictures: setup
+	@$(RUN) python -m stages.pull_request pictures --branch emblem-pictures/$(NUMBER)
+
+pr-post: setup
+	@$(RUN) python -m stages.pull_request post --number $(NUMBER)

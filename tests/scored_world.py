@@ -73,7 +73,7 @@ def write_samples(folder: Path, method: str, epochs: dict[int, Draw], seeds: int
 
 
 class RedBoxFinder:
-    """A detector that any large red box satisfies, with or without letters."""
+    """A detector that any large red box satisfies, with or without letters (at the top edge it is red hair)."""
 
     def detect(self, pictures: list[np.ndarray]) -> list[list[Detection]]:
         return [self._find(picture) for picture in pictures]
@@ -86,7 +86,7 @@ class RedBoxFinder:
         found = [
             (x, y, w, h)
             for x, y, w, h, _ in sorted(stats[1:].tolist(), key=lambda s: -s[4])
-            if w >= 12 and 5 <= h <= 26 and red[y : y + h, x : x + w].mean() >= 0.3
+            if y > 0 and w >= 12 and 5 <= h <= 26 and red[y : y + h, x : x + w].mean() >= 0.3
         ]
         return [Detection((float(x), float(y), float(x + w), float(y + h)), 0.9) for x, y, w, h in found[:1]]
 
