@@ -18,7 +18,7 @@ from stages.lib.command import stage_main
 from stages.lib.errors import UserError
 from stages.lib.params import Params, load_params
 from stages.lib.progress import progress
-from stages.lib.scratch import SCRATCH_ROOT, digest, publish, scratch_folder, write_atomically
+from stages.lib.scratch import SCRATCH_ROOT, digest, publish, remove_partials, scratch_folder, write_atomically
 from stages.lib.tables import Row, write_table
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def sample(
     with explain_out_of_memory(f"sample.batch_size = {params.sample.batch_size}"):
         draw_all(method, params, checkpoints, base, rows, folder / "samples", device)
     write_table(folder / "samples" / "manifest.jsonl", rows)
+    remove_partials([output])
     publish(folder / "samples", output)
     write_atomically(sheet, png_bytes(contact_sheet(rows, output)))
     return output
@@ -138,6 +139,8 @@ def draw_all(
     weights = StaticWeights(base, params.brand.token)
     weights.prepare(method, next(iter(checkpoints.values())))
     base.unet.to(getattr(torch, DTYPES[params.sample.precision]))
+    if params.sample.precision == "bf16":  # in fp16 the decoder of some bases overflows
+        base.vae.to(torch.bfloat16)
     if params.sample.channels_last:
         base.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     unet = torch.compile(base.unet, dynamic=False) if params.sample.compile else base.unet

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.params import Params
-from stages.lib.scratch import SCRATCH_ROOT, digest, file_digest, publish, scratch_folder, write_atomically
+from stages.lib.scratch import (
+    SCRATCH_ROOT,
+    digest,
+    file_digest,
+    publish,
+    remove_partials,
+    scratch_folder,
+    write_atomically,
+)
 from stages.lib.tables import write_json
 
 if TYPE_CHECKING:
@@ -70,6 +78,7 @@ def finetune(
         ):
             run(method, params, data, base, folder, about, processes, device)
     if processes.main:
+        remove_partials([output, metrics])
         publish(folder / "model", output)
         publish(folder / "metrics", metrics)
     processes.wait()
@@ -134,7 +143,9 @@ def run(
     class_pictures = method.draw_class_pictures()
     losses = train(method, pictures, captions, class_pictures, folder, about, processes)
     if processes.main:
-        write_model_card(folder / "model" / "README.md", method, about, len(rows), losses)
+        card = model_card(method, about, len(rows), losses)
+        (folder / "card.partial").write_text(card, encoding="utf-8")  # not in model/: a kill must leave no part there
+        (folder / "card.partial").replace(folder / "model" / "README.md")
         write_metrics(folder / "metrics", losses, coverage)
         finish(folder)
     processes.wait()
@@ -181,8 +192,8 @@ def write_metrics(folder: Path, losses: list[float], coverage: list[dict[str, An
     write_json(folder / "coverage.json", {**summary, "cut": [row for row in coverage if row["logo_share_in_loss"] < 1]})
 
 
-def write_model_card(path: Path, method: Method, about: dict[str, str], pictures: int, losses: list[float]) -> None:
-    """Write the card that says what the checkpoints are, how they are loaded, and what made them."""
+def model_card(method: Method, about: dict[str, str], pictures: int, losses: list[float]) -> str:
+    """The card that says what the checkpoints are, how they are loaded, and what made them."""
     name, token = about["method"], method.params.brand.token
     settings = method.settings.model_dump()
     lines = [
@@ -208,7 +219,7 @@ def write_model_card(path: Path, method: Method, about: dict[str, str], pictures
         *(f"| {key} | `{value}` |" for key, value in settings.items()),
         f"| loss, first and last epoch | {losses[0]:.5f}, {losses[-1]:.5f} |",
     ]
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    return "\n".join(lines) + "\n"
 
 
 def finish(folder: Path) -> None:

@@ -53,6 +53,10 @@ def train(
     plan = Plan(settings, len(pictures), resident.prior_pool, seed)
     run = Run(method, resident, plan, processes)
     run.resume(folder)
+    # Their work is done: on a GPU, training has their memory.
+    base.vae.to("cpu")
+    if not method.trains_text:
+        base.text_encoder.to("cpu")
     with stop_requests() as stop:
         updates = range(run.done, plan.updates)
         for update in progress(updates, f"finetune {metadata['method']}", total=len(updates), unit="step"):

@@ -41,7 +41,7 @@ def fresh_pipeline(method: Method) -> Any:
     base = method.base
     pipeline = StableDiffusionPipeline.from_pretrained(
         base.folder,
-        vae=base.vae,
+        vae=None,
         safety_checker=None,
         feature_extractor=None,
         torch_dtype=torch.float32,

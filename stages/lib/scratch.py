@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-SCRATCH_ROOT = Path(".emblem/scratch")
+SCRATCH_ROOT = Path(os.environ.get("EMBLEM_SCRATCH", ".emblem/scratch"))
+"""Where states to resume from are kept. The grid's workers, whose folders come and go, are given a lasting one."""
 KEEP_SECONDS = 14 * 24 * 3600
 """Age at which another key's scratch folder is removed: a stage may die before DVC commits, so not at its end."""
 
