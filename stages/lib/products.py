@@ -654,10 +654,25 @@ def _rdfa(document: Document) -> list[_Node]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            items = RDFaExtractor().extract_items(document.root, base_url=document.base)
+            items = RDFaExtractor().extract(document.text, base_url=document.base)
     except Exception:  # the page's mistake, in a syntax that it may not need
         return []
-    return _nodes_of(items)
+    return _nodes_of(_in_page_order(items, document.text))
+
+
+def _in_page_order(value: Any, text: str) -> Any:
+    """RDF knows no order, and its library gives another one each time: several values come as the page has them."""
+
+    def place(entry: Any) -> tuple[int, str]:
+        said = str(entry.get("@value") or entry.get("@id") or "") if isinstance(entry, dict) else str(entry)
+        at = text.find(said.rstrip("/").rsplit("/", 1)[-1]) if said and not said.startswith("_:") else -1
+        return (at if at >= 0 else len(text), "" if said.startswith("_:") else said)
+
+    if isinstance(value, list):
+        return sorted((_in_page_order(entry, text) for entry in value), key=place)
+    if isinstance(value, dict):
+        return {name: _in_page_order(entry, text) for name, entry in value.items()}
+    return value
 
 
 def _nodes_of(loaded: Any) -> list[_Node]:
@@ -1082,7 +1097,7 @@ def _metadata_pictures(document: Document, node: _Node | None) -> list[str]:
     def take(value: Any, depth: int = 0) -> None:
         if isinstance(value, _Node) and depth < 4:
             address = next((v for v in value.each("contentUrl", "url", "@id", "src") if isinstance(v, str)), "")
-            if address and not address.startswith("#"):
+            if address and not address.startswith(("#", "_:")):
                 take(address)
             else:
                 for inner in value.each("image"):
