@@ -122,7 +122,7 @@ def run(
     import torch
 
     from stages.finetune.loop import train
-    from stages.finetune.pictures import logo_coverage, read_pictures, read_rows
+    from stages.finetune.pictures import logo_coverage, read_pictures, read_rows, weigh_logos
     from stages.lib.diffusion import load_base, too_long
     from stages.lib.machine import DTYPES
 
@@ -131,6 +131,7 @@ def run(
     pictures = read_pictures(rows, data, base, params.resolution)
     coverage = logo_coverage(rows, pictures.mask, base.latent_scale)
     settings = getattr(params.finetune, name)
+    pictures.mask = weigh_logos(rows, pictures.mask, base.latent_scale, settings.logo_weight)
     if name != "dreambooth":  # what is frozen needs no fp32
         base.unet.to(getattr(torch, DTYPES[settings.precision]))
     method = method_class(name)(base, params)

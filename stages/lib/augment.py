@@ -75,7 +75,8 @@ def recoloured(item: Labelled, rng: np.random.Generator) -> Labelled:
     return replace(item, image=Image.fromarray(np.where(kept[..., None], pixels, changed).astype(np.uint8)))
 
 
-SPOILINGS = ("misspelt", "other word", "misspelt", "other word", "no letters", "no box", "recoloured", "shuffled")
+SPOILINGS = (*("misspelt",) * 5, "other word", "no letters", "no box", "recoloured", "shuffled")
+"""Half of them are one letter away from the word: nothing else asks for as many pictures to be told from it."""
 
 
 def spoiled(item: Labelled, word: str, rng: np.random.Generator) -> Labelled:

@@ -148,6 +148,7 @@ class Training(Section):
     weight_decay: NonNegative
     max_grad_norm: Positive
     snr_gamma: NonNegative
+    logo_weight: Annotated[float, Field(ge=1)]
     caption_dropout: Share
     noise_offset: NonNegative
     ema_decay: Annotated[float, Field(ge=0, lt=1)]

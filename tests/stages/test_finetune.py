@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from stages.finetune import finetune, method_class
 from stages.finetune.loop import NoiseSchedule, Plan, Processes, Resident, Run
-from stages.finetune.pictures import logo_coverage, opaque_cells, read_picture, read_pictures, read_rows
+from stages.finetune.pictures import logo_coverage, opaque_cells, read_picture, read_pictures, read_rows, weigh_logos
 from stages.lib.diffusion import load_base
 from stages.lib.errors import UserError
 from stages.lib.machine import derive_seed
@@ -279,6 +279,16 @@ def test_coverage_tells_how_much_of_a_logo_the_margins_take() -> None:
         {"file_name": "whole", "logo_share_in_loss": 1.0},
         {"file_name": "half", "logo_share_in_loss": 0.5},
     ]
+
+
+def test_the_cells_of_a_logo_weigh_more_and_margins_still_nothing() -> None:
+    mask = torch.ones(2, 1, 4, 4)
+    mask[0, :, :, 0] = 0
+    rows = [{"file_name": "logo", "box": [0, 4, 10, 8]}, {"file_name": "none", "box": None}]
+    weighed = weigh_logos(rows, mask, scale=4, weight=5.0)
+    assert weighed[0, 0].tolist() == [[0, 1, 1, 1], [0, 5, 3, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
+    assert torch.equal(weighed[1], mask[1])
+    assert torch.equal(weigh_logos(rows, mask, scale=4, weight=1.0), mask)
 
 
 def test_a_wholly_transparent_picture_is_an_error_that_names_it(base: Path, tmp_path: Path) -> None:
