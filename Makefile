@@ -6,6 +6,7 @@ PYTHON ?= python3
 BASE ?= main
 NUMBER ?= 0
 JOBS ?=
+WORKERS ?= auto
 RUN = PATH="$$PWD/.venv/bin:$$PATH"
 
 .PHONY: help setup repro test lint lock clean demo-weights demo-measure grid grid-status push push-experiments pull \
@@ -13,7 +14,7 @@ RUN = PATH="$$PWD/.venv/bin:$$PATH"
 
 help:
 	@echo "make repro   set up and run the pipeline on the demo world; ends by naming the report to open"
-	@echo "make test    set up and run the tests"
+	@echo "make test    set up and run the tests (WORKERS=auto processes, which divide the cores)"
 	@echo "make setup   make .venv from requirements.lock"
 	@echo "make lint    ruff and mypy"
 	@echo "make lock    renew requirements.lock from pyproject.toml"
@@ -34,7 +35,7 @@ repro: setup
 	@echo "The report: open metrics/report/index.html"
 
 test: lint
-	@$(RUN) python -m pytest
+	@$(RUN) python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	@$(RUN) ruff check .
