@@ -5,7 +5,9 @@ whether the word HUGO is read, so the reader must not guess it: HUGO is 1 of 70 
 from it, on the same red box in the same font, are four times as frequent, and most words are random letters.
 
 Marks are drawn once by the renderer; every step prints them anew on cloth (size, turn, light, blur, grain, JPEG), cuts
-them out as a detector's box with a margin would, and enlarges them as EasyOCR and stages.lib.reader do.
+them out as a detector's box with a margin would, and enlarges them as EasyOCR and stages.lib.reader do. In the
+second round a quarter of the crops are cut from 64-pixel pictures that went through the world's autoencoder
+(demo/weights/base/vae), as every generated picture does: it bends letters in ways that blur does not imitate.
 
 `python -m demo.reader` trains and writes; `python -m demo.reader --measure` prints what the shipped weights can do.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,17 +26,19 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from easyocr.model.vgg_model import Model
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from demo.render import BRANDS, HUGO, Brand, draw, logo_bitmap, sample_scene
-from demo.training import WEIGHTS, demo_params, device, rng_of, train
+from demo.render import BRANDS, COLOURS, HUGO, Brand, draw, logo_bitmap, sample_scene
+from demo.training import WEIGHTS, demo_params, device, rng_of, round_of, to_tensor, train
 from stages.lib.reader import load_reader, word_read
-from stages.lib.scratch import write_atomically
+from stages.lib.scratch import digest, write_atomically
 
 TARGET = WEIGHTS / "reader"
+VAE = WEIGHTS / "base" / "vae"
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 VOWELS, CONSONANTS = "AEIOU", "BCDFGHJKLMNPQRSTVWXZ"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -45,6 +50,8 @@ FONTS = (
 )  # fmt: skip
 MARK_WIDTH = 128  # pixels of a drawn mark
 HEIGHT = 32  # pixels of what the network sees
+WINDOW = (32, 48)  # height and width, pixels, of what is kept around a mark on a 64-pixel picture
+LEAST_CONTRAST = 45  # grey levels of 255 between letters and their ground
 LOOK_ALIKE = {"H": "NMKA", "U": "VDOJ", "G": "CQOD", "O": "DQCG"}
 
 Grey = NDArray[np.uint8]
@@ -61,7 +68,7 @@ def random_word(rng: np.random.Generator) -> str:
     if kind < 0.06:  # 0 and 1 beside letters would be a guess between 0 and O, 1 and I
         return _letters(rng, LETTERS + "23456789", rng.integers(3, 7))
     if kind < 0.50:
-        return _letters(rng, LETTERS, rng.integers(2, 8))
+        return _letters(rng, LETTERS, rng.choice((2, 3, 4, 5, 6, 7), p=(0.08, 0.17, 0.25, 0.25, 0.17, 0.08)))
     pattern = ("CVCV", "CVCCV", "CVCVC", "CCVC", "CCVCV", "VCVC", "VCCVC", "CVCVCV", "CVC", "CVCCVC")[rng.integers(10)]
     return "".join(_letters(rng, VOWELS if slot == "V" else CONSONANTS, 1) for slot in pattern)
 
@@ -128,6 +135,15 @@ class Mark:
     letter_grey: float
 
 
+@dataclass(frozen=True)
+class Smeared:
+    """A window of a 64-pixel picture after the autoencoder, grey, with the box of its mark in pixels of the window."""
+
+    text: str
+    picture: Grey
+    box: tuple[float, float, float, float]
+
+
 def draw_mark(brand: Brand) -> Mark:
     """Let the renderer draw the mark, in black and white so that every step may colour it."""
     boxed = brand.box_colour is not None
@@ -186,14 +202,18 @@ def _composite(
         box, letter = mark.box_grey or 0.0, mark.letter_grey
     else:
         letter = float(rng.uniform(0, 255))
-        box = _other_grey(rng, letter, 45)
-    cloth = _other_grey(rng, box if boxed else letter, 10 if boxed else 45)
+        box = _other_grey(rng, letter, LEAST_CONTRAST)
+    cloth = _other_grey(rng, box if boxed else letter, 10 if boxed else LEAST_CONTRAST)
     picture = np.full((size[1], size[0]), cloth, np.float32)
     if rng.random() < 0.3:  # the garment ends near the mark
         edge, other, near = int(rng.integers(4)), float(rng.uniform(0, 255)), float(rng.uniform(0.02, 0.2))
         lines = picture if edge % 2 else picture.T
         span = int(near * len(lines))
         lines[slice(0, span) if edge < 2 else slice(len(lines) - span, None)] = other
+    for _ in range(int(rng.integers(1, 3)) if rng.random() < 0.3 else 0):  # seams and cords
+        (x0, x1), (y0, y1) = rng.integers(size[0], size=2), rng.integers(size[1], size=2)
+        dark, thick = cloth * float(rng.uniform(0.5, 0.9)), int(rng.integers(1, 5))
+        cv2.line(picture, (int(x0), int(y0)), (int(x1), int(y1)), dark, thick)
     coverage, share = ink[..., 0], ink[..., 1]
     colour = box + (letter - box) * share if boxed else letter
     picture += coverage * (colour - picture)
@@ -232,6 +252,16 @@ def _photograph(rng: np.random.Generator, picture: NDArray[np.float32]) -> Grey:
     return taken
 
 
+def cut_smeared(rng: np.random.Generator, smeared: Smeared) -> Grey:
+    """Cut a mark out of a picture that the autoencoder has drawn, [HEIGHT, W]."""
+    contrast, brightness = float(rng.uniform(0.8, 1.15)), float(rng.uniform(-15, 15))
+    grain = rng.standard_normal(smeared.picture.shape, dtype=np.float32) * float(rng.uniform(0, 3))
+    picture = (smeared.picture - np.float32(128)) * contrast + 128 + brightness + grain
+    x0, y0, x1, y1 = smeared.box
+    margins = np.clip(rng.normal(0.1, 0.05, 4), -0.02, 0.3) * (x1 - x0, y1 - y0, x1 - x0, y1 - y0)
+    return _cut(rng, np.clip(picture, 0, 255).astype(np.uint8), np.array(smeared.box) + margins * (-1, -1, 1, 1))
+
+
 def _cut(rng: np.random.Generator, picture: Grey, box: NDArray[np.float64]) -> Grey:
     """Cut the box (x0, y0, x1, y1) out at HEIGHT pixels: as stages.lib.reader does, as EasyOCR, or enlarged first."""
     way = rng.random()
@@ -249,6 +279,41 @@ def _cut(rng: np.random.Generator, picture: Grey, box: NDArray[np.float64]) -> G
     if crop.shape[0] < 96:
         crop = cv2.resize(crop, (max(1, round(96 * ratio)), 96), interpolation=cv2.INTER_CUBIC)
     return np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@torch.no_grad()
+def draw_smeared(settings: dict[str, Any], seed: int, vae: AutoencoderKL, where: torch.device) -> list[Smeared]:
+    """Draw pictures with logos at the size of the generated ones, and let the autoencoder encode and decode them.
+
+    A little noise on the latent, of a strength up to `latent_noise`, stands for what a generator gets wrong.
+    """
+    smeared: list[Smeared] = []
+    batch, (height, width) = 50, WINDOW
+    for first in tqdm(range(0, settings["smeared"], batch), "smeared", mininterval=10):
+        texts, windows, boxes = [], [], []
+        for index in range(first, first + batch):
+            rng = np.random.default_rng([seed, 3, index])
+            brand = sample_brand(rng)
+            least = min(max(0.36, (4.6 * len(brand.text) + 2) / 64), 0.54)
+            scene = sample_scene(rng, brand=brand, logo_width=(least, 0.54))
+            drawing = draw(scene, 64, 64)
+            if drawing.logo_box is None or not _readable_in_grey(brand, COLOURS[scene.colour]):
+                continue
+            x0, y0, x1, y1 = drawing.logo_box
+            left = int(np.clip(round((x0 + x1 - width) / 2), 0, 64 - width))
+            top = int(np.clip(round((y0 + y1 - height) / 2), 0, 64 - height))
+            windows.append(np.asarray(drawing.image)[top : top + height, left : left + width])
+            boxes.append((x0 - left, y0 - top, x1 - left, y1 - top))
+            texts.append(brand.text)
+        latents = vae.encode(to_tensor(np.stack(windows), where)).latent_dist.mean
+        rng = np.random.default_rng([seed, 4, first])
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)).to(where)
+        strength = torch.from_numpy(rng.uniform(0, settings["latent_noise"], (len(texts), 1, 1, 1)).astype(np.float32))
+        drawn = vae.decode(latents + strength.to(where) * latents.std() * noise).sample.clamp(-1, 1)
+        pixels = ((drawn + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        grey = [np.asarray(cv2.cvtColor(np.ascontiguousarray(p), cv2.COLOR_RGB2GRAY), np.uint8) for p in pixels]
+        smeared += [Smeared(*parts) for parts in zip(texts, grey, boxes, strict=True)]
+    return smeared
 
 
 # --- Training --------------------------------------------------------------------------------------------------------
@@ -304,13 +369,14 @@ def ctc_loss(model: Model, pictures: Tensor, texts: list[str]) -> Tensor:
 
 
 def trained_brands(params: dict[str, Any]) -> Iterator[Brand]:
-    """All logos to learn from; number i depends on the seed and i only."""
+    """The logos of all marks to learn from; number i depends on the seed and i only."""
     return (sample_brand(np.random.default_rng([params["seed"], 1, i])) for i in range(params["reader"]["marks"]))
 
 
 def trained_words(params: dict[str, Any]) -> set[str]:
-    """The words among them, in upper case."""
-    return {brand.word.upper() for brand in trained_brands(params)}
+    """All words that are trained on, in upper case."""
+    smeared = (sample_brand(np.random.default_rng([params["seed"], 3, i])) for i in range(params["reader"]["smeared"]))
+    return {brand.word.upper() for brand in itertools.chain(trained_brands(params), smeared)}
 
 
 def write(model: Model, settings: dict[str, Any], folder: Path) -> None:
@@ -340,27 +406,39 @@ class Sample:
 def held_out(kind: str, count: int, size: int, known: set[str] | None = None, seed: int = 99) -> list[Sample]:
     """Rendered pictures with words that were not trained on, in the styles of the world's brands.
 
-    kind: "words" (random words), "brands" (the world's own), "hugo", or "near misses" (of HUGO, on the same red box).
+    kind: "words" (random ones of 3 to 6 letters; the world's own have 4 or 5), "long words" (7 letters), "brands" (the
+        world's own), "hugo", or "near misses" (of HUGO, on the same red box).
     size: pixels of the picture; the same seed gives the same scenes at every size.
     known: words to leave out.
     """
-    samples = []
-    for index in range(count):
+    samples: list[Sample] = []
+    for index in itertools.count():
+        if len(samples) == count:
+            return samples
         rng = np.random.default_rng([seed, index])
         style = BRANDS[rng.integers(len(BRANDS))]
+        lengths = (7,) if kind == "long words" else (3, 4, 5, 6)
         word = random_word(rng)
-        while known and word in known:
+        while len(word) not in lengths or not word.isalpha() or (known and word in known):
             word = random_word(rng)
         brand = {
             "words": replace(style, word=word),
+            "long words": replace(style, word=word),
             "brands": style,
             "hugo": HUGO,
             "near misses": replace(HUGO, word=near_miss(rng, HUGO.word)),
         }[kind]
-        drawing = draw(sample_scene(rng, brand=brand), size, size)
-        if drawing.logo_box:
+        scene = sample_scene(rng, brand=brand)
+        drawing = draw(scene, size, size)
+        if drawing.logo_box and _readable_in_grey(brand, COLOURS[scene.colour]):
             samples.append(Sample(np.asarray(drawing.image), drawing.logo_box, brand.text))
-    return samples
+    raise AssertionError("unreachable")
+
+
+def _readable_in_grey(brand: Brand, cloth: tuple[int, int, int]) -> bool:
+    """Whether the letters stand out in grey, all that EasyOCR sees: red letters on blue cloth vanish."""
+    ground = brand.box_colour or cloth
+    return abs(_grey(brand.letter_colour) - _grey(ground)) >= LEAST_CONTRAST
 
 
 def read(samples: list[Sample], folder: Path = TARGET) -> list[str]:
@@ -379,7 +457,7 @@ def measure(count: int = 500) -> None:
     """Print the share of words read, by kind and picture size, and how often HUGO is read where it is not."""
     params = demo_params()
     known = trained_words(params)
-    for kind in ("words", "brands", "hugo", "near misses"):
+    for kind in ("words", "long words", "brands", "hugo", "near misses"):
         for size in (256, 128, 64):
             samples = held_out(kind, count, size, known)
             readings = read(samples)
@@ -400,20 +478,26 @@ def main() -> None:
     cv2.setNumThreads(1)
     brands = tqdm(trained_brands(params), "marks", settings["marks"], mininterval=10)
     marks = [draw_mark(brand) for brand in brands]
+    vae = AutoencoderKL.from_pretrained(VAE, torch_dtype=torch.float32).to(where).eval()
+    smeared = draw_smeared(settings, seed, vae, where)
     torch.manual_seed(seed)
     model = build(settings).to(where, memory_format=torch.channels_last)
 
     def loss_of_step(step: int) -> Tensor:
         rng = rng_of(seed, step)
-        chosen = [marks[i] for i in rng.integers(len(marks), size=settings["batch_size"])]
-        crops = [print_mark(rng, mark) for mark in chosen]
+        share = settings["smeared_share"][round_of(step, settings["steps"])[0]]
+        of_smeared = round(settings["batch_size"] * share)
+        chosen = [marks[i] for i in rng.integers(len(marks), size=settings["batch_size"] - of_smeared)]
+        drawn = [smeared[i] for i in rng.integers(len(smeared), size=of_smeared)]
+        crops = [print_mark(rng, mark) for mark in chosen] + [cut_smeared(rng, picture) for picture in drawn]
+        texts = [part.text for part in (*chosen, *drawn)]
         losses = [
-            ctc_loss(model, pictures.to(where, memory_format=torch.channels_last), texts)
-            for pictures, texts in batches(crops, [mark.text for mark in chosen])
+            ctc_loss(model, pictures.to(where, memory_format=torch.channels_last), of_pictures)
+            for pictures, of_pictures in batches(crops, texts)
         ]
-        return torch.stack(losses).sum() / len(chosen)
+        return torch.stack(losses).sum() / len(crops)
 
-    train("reader", {"reader": model}, loss_of_step, settings=settings, inputs=[seed])
+    train("reader", {"reader": model}, loss_of_step, settings=settings, inputs=[seed, digest(VAE)])
     write(model, settings, TARGET)
     return None
 

@@ -49,6 +49,15 @@ def warmup_stable_decay(step: int, steps: int, decay_share: float, warmup: int =
     return min(1.0, (step + 1) / warmup, (steps - step) / max(1, math.ceil(steps * decay_share)))
 
 
+def round_of(step: int, rounds: list[int]) -> tuple[int, int]:
+    """Which round (0, 1, ...) a step of a training in rounds lies in, and its number within it."""
+    for number, steps in enumerate(rounds):
+        if step < steps:
+            return number, step
+        step -= steps
+    raise IndexError(f"step {step} lies past the last round")
+
+
 def train(
     name: str,
     modules: dict[str, torch.nn.Module],
@@ -60,10 +69,12 @@ def train(
 ) -> Path:
     """Train `modules` in place for settings["steps"] steps of AdamW; returns the scratch folder with the losses.
 
-    State is saved every minute under a key of settings and inputs (the number of steps is not part of the key, so that
-    a longer run goes on from a shorter one); a killed run resumes from it. Losses land in losses.tsv, mean of 50 steps.
+    A list of steps is a training in rounds: the learning rate rises and falls once in each. State is saved every minute
+    under a key of settings and inputs (the number of steps is not part of the key, so that a longer run goes on from a
+    shorter one); a killed run resumes from it. Losses land in losses.tsv, mean of 50 steps.
     """
-    steps, rate = settings["steps"], settings["learning_rate"]
+    rounds = settings["steps"] if isinstance(settings["steps"], list) else [settings["steps"]]
+    steps, rate = sum(rounds), settings["learning_rate"]
     key = digest(name, {k: v for k, v in settings.items() if k not in ("steps", "decay_share")}, *inputs)
     folder = scratch_folder(f"demo-{name}", key)
     weights = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
@@ -93,8 +104,9 @@ def train(
     running: list[float] = []
     bar = tqdm(range(start, steps), desc=name, initial=start, total=steps, mininterval=10)
     for step in bar:
+        number, within = round_of(step, rounds)
         for group in optimizer.param_groups:
-            group["lr"] = rate * warmup_stable_decay(step, steps, settings.get("decay_share", 0.3))
+            group["lr"] = rate * warmup_stable_decay(within, rounds[number], settings.get("decay_share", 0.3))
         loss = loss_of_step(step)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")

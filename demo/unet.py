@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from demo.pictures import PICTURES, Pictures
-from demo.training import WEIGHTS, demo_params, device, rng_of, to_tensor, train
+from demo.training import WEIGHTS, demo_params, device, rng_of, round_of, to_tensor, train
 from stages.lib.scratch import digest, file_digest
 
 BASE = WEIGHTS / "base"
@@ -67,14 +67,14 @@ def encode_captions(
     return torch.cat(parts)
 
 
-def logo_weights(boxes: np.ndarray, picture: int, latent: int, strength: float) -> Tensor:
-    """[N, 1, latent, latent]: 1, and `strength` where a cell of the latent lies in the logo's box (in pixels)."""
+def logo_masks(boxes: np.ndarray, picture: int, latent: int) -> Tensor:
+    """[N, 1, latent, latent]: 1 where a cell of the latent lies in the logo's box (in pixels), else 0."""
     cell = picture / latent
-    weights = np.ones((len(boxes), 1, latent, latent), dtype=np.float32)
-    for weight, (x0, y0, x1, y1) in zip(weights, boxes, strict=True):
+    masks = np.zeros((len(boxes), 1, latent, latent), dtype=np.float32)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
         if x1 > x0:
-            weight[0, int(y0 // cell) : int(np.ceil(y1 / cell)), int(x0 // cell) : int(np.ceil(x1 / cell))] = strength
-    return torch.from_numpy(weights)
+            mask[0, int(y0 // cell) : int(np.ceil(y1 / cell)), int(x0 // cell) : int(np.ceil(x1 / cell))] = 1
+    return torch.from_numpy(masks)
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def main() -> None:
     texts = sorted({text for several in pictures.captions for text in several} | {""})
     number = {text: index for index, text in enumerate(texts)}
     states = encode_captions(tokenizer, text_encoder, texts, where)
-    weights = logo_weights(pictures.boxes, pictures.images.shape[1], latents.shape[-1], settings["logo_weight"])
+    logos = logo_masks(pictures.boxes, pictures.images.shape[1], latents.shape[-1])
 
     torch.manual_seed(seed)
     unet = build(settings, latents.shape[1], latents.shape[-1], states.shape[-1]).to(where)
@@ -118,7 +118,8 @@ def main() -> None:
         context = states[[number[text] for text in captions]].to(where).float()
         with torch.autocast(where.type, torch.bfloat16):
             predicted = unet(noisy, timesteps, context).sample
-        weight = weights[chosen].to(where)
+        strength = settings["logo_weight"][round_of(step, settings["steps"])[0]]
+        weight = 1 + (strength - 1) * logos[chosen].to(where)
         error = (weight * (predicted.float() - noise).square()).mean((1, 2, 3)) / weight.mean((1, 2, 3))
         return (min_snr[timesteps] * error).mean()
 

@@ -6,13 +6,15 @@
 
 Reads   params.yaml (`grid:`), dvc.yaml. Writes DVC experiments, and by stages.leaderboard metrics/leaderboard/.
 
-An experiment is `dvc exp run --queue -S finetune.lora.unet_lr=... score@lora`, named by a digest of everything that
-decides its numbers: parameters, code and inputs. One that is finished is never run again; one whose parameters or code
-changed has another name. What the experiments share (crawl, captions, detector) is made once, before.
+An experiment is `dvc exp run --queue -s -S finetune.lora.unet_lr=... finetune@lora sample@lora score@lora`, named by a
+digest of everything that decides its numbers: parameters, code and inputs. One that is finished is never run again; one
+whose parameters or code changed has another name. What the experiments share (crawl, captions, detector) is made once,
+before, and not looked at again.
 
-Workers are started as `dvc queue start` starts them, each with its own share: EMBLEM_THREADS cores, or a GPU. They
-outlive this command, and a second `run` finds them at work. DVC leaves the task of a killed worker `Running` for ever:
-here it is found by its process, cleared away and queued again.
+Workers are those that `dvc queue start` starts, each with its own share: EMBLEM_THREADS cores, or a GPU. They outlive
+this command, and a second `run` finds them at work. DVC leaves the task of a killed worker `Running` for ever: here it
+is found by its process, cleared away and queued again. `dvc queue start` works off the same queue, but copies git's
+objects into each checkout, which takes seconds: here they are borrowed.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from stages.lib.progress import progress
 from stages.lib.scratch import digest
 
 TARGET = "score@lora"
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 TRIES = 3
 """Times that an experiment whose worker was killed is started, at most, in one run."""
 LOCK = Path(".emblem/grid.lock")
@@ -150,7 +152,11 @@ class Queue:
         if known:
             self.tasks.remove([experiment.name])
         with quiet():
-            self.repo.experiments.run(targets=[TARGET], params=experiment.overrides, queue=True, name=experiment.name)
+            targets = own_stages()
+            self.repo.experiments.run(
+                targets=targets or [TARGET], single_item=bool(targets), params=experiment.overrides, queue=True,
+                name=experiment.name,
+            )  # fmt: skip
 
     def workers(self) -> dict[int, int]:
         """Number -> process of the workers that are alive, whoever started them."""
@@ -177,7 +183,7 @@ class Queue:
         for number, share in enumerate(shares, 1):
             if number in alive:
                 continue
-            command = ["dvc", "exp", "queue-worker", f"{self._node(number)}@localhost"]
+            command = [sys.executable, "-m", "stages.grid", "queue-worker", f"{self._node(number)}@localhost"]
             with (folder / f"dvc-exp-worker-{number}.out").open("ab") as log:
                 self.children[number] = subprocess.Popen(
                     command + (["--clean"] if number == 1 else []), env={**worker_environment(), **share},
@@ -247,6 +253,45 @@ class Queue:
                 log = Path(info.stdout or "")
                 return log.is_file() and bool(re.search(r"exited with -\d+", log.read_text(errors="replace")))
         return False
+
+
+def run_worker(node: str, clean: bool) -> None:
+    """Be one of DVC's workers (as `dvc exp queue-worker` is) until the queue is empty, on checkouts that borrow git."""
+    from dvc.repo import Repo
+    from dvc.repo.experiments import utils
+
+    queue = Repo().experiments.celery_queue
+    below, copy = Path(queue.wdir).parent.resolve(), utils.push_refspec
+
+    def push_refspec(scm: Any, url: str, push_list: Sequence[tuple[str, str]], *args: Any, **kwargs: Any) -> None:
+        checkout = Path(url.removeprefix("file://"))
+        if url.startswith("file://") and checkout.resolve().is_relative_to(below):
+            lend_objects(scm, checkout, push_list)
+        else:
+            copy(scm, url, push_list, *args, **kwargs)
+
+    utils.push_refspec = push_refspec
+    queue.worker.start(node, fsapp_clean=clean)
+
+
+def lend_objects(scm: Any, checkout: Path, refs: Sequence[tuple[str, str]]) -> None:
+    """Give a checkout these refs (ours, its) and the use of this repository's git objects, in place of a copy of them.
+
+    DVC pushes every object of the commit into an empty repository: most of the time that setting up an experiment took.
+    It also stages every file anew before it commits; what is then written need not be compressed.
+    """
+    from dulwich.refs import Ref
+    from dulwich.repo import Repo as Git
+
+    with Git(str(scm.root_dir)) as ours, Git(str(checkout)) as its:
+        alternates = Path(its.object_store.path) / "info/alternates"
+        alternates.parent.mkdir(parents=True, exist_ok=True)
+        alternates.write_text(f"{Path(ours.object_store.path).resolve()}\n", encoding="utf-8")
+        settings = its.get_config()
+        settings.set(("core",), "looseCompression", "0")
+        settings.write_to_path()
+        for source, target in refs:
+            its.refs[Ref(target.encode())] = ours.refs[Ref(source.encode())]
 
 
 def find_process(pid: int) -> Any:
@@ -332,6 +377,18 @@ def make_shared_stages(pipeline: Path = Path("dvc.yaml")) -> None:
     done = subprocess.run(["dvc", "repro", "--quiet", *shared], env=worker_environment(), check=False)
     if done.returncode:
         raise UserError(f"dvc repro {' '.join(shared)} failed: the experiments need what these stages make")
+
+
+def own_stages(pipeline: Path = Path("dvc.yaml")) -> list[str]:
+    """The stages in which experiments differ, in order: those before were made once and need no second look.
+
+    None where git knows no dvc.lock yet: then a checkout has none either, and must find out what is made for itself.
+    """
+    known = ["git", "ls-files", "--error-unmatch", str(pipeline.with_suffix(".lock"))]
+    if subprocess.run(known, capture_output=True, check=False).returncode:
+        return []
+    method = TARGET.partition("@")[2]
+    return [f"{name}@{method}" for name, stage in read_yaml(pipeline)["stages"].items() if "matrix" in stage]
 
 
 def work_off(experiments: Sequence[Experiment], queue: Queue, divided: Sequence[Mapping[str, str]]) -> Iterator[str]:
@@ -448,6 +505,14 @@ def run_command(jobs: int | None, leaderboard: bool) -> None:
             write_leaderboard(experiments)
 
     run()
+
+
+@main.command("queue-worker", hidden=True)
+@click.argument("node")
+@click.option("--clean", is_flag=True, help="tidy the queue when it is empty")
+def worker_command(node: str, clean: bool) -> None:
+    """Work off the queue; `run` starts as many of these as it was asked for."""
+    run_worker(node, clean)
 
 
 @main.command("status")

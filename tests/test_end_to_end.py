@@ -40,7 +40,7 @@ def reduce(folder: Path) -> None:
     params = yaml.load(folder / "params.yaml")
     params["scrape"]["start_urls"] = ["/brand/hugo/"]
     params["scrape"]["max_depth"] = 2
-    params["detector"] |= {"epochs": 1, "augmentations": 0}
+    params["detector"] |= {"epochs": 1, "augmentations": 0, "spoiled": 1}
     for method in METHODS:
         params["finetune"][method] |= {"epochs": 2, "save_every": 1}
     params["sample"] |= {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 import os
 import re
@@ -11,11 +13,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from stages.grid import plan, shares
+from stages.grid import lend_objects, plan, shares
 from stages.lib.params import load_params
 
 ROOT = Path(__file__).parents[1]
@@ -50,17 +53,25 @@ if log:
 if stage == "caption":
     pathlib.Path("data/captioned.txt").write_text("captions")
 if stage == "finetune":
-    time.sleep(float(os.environ.get("GRID_TEST_SECONDS", "0")))
     import ruamel.yaml
+    from stages.lib.scratch import digest, scratch_folder, write_atomically
     lora = ruamel.yaml.YAML(typ="safe").load(open("params.yaml"))["finetune"]["lora"]
     if os.environ.get("GRID_TEST_FAIL") and lora["rank"] == 8:
         sys.exit("no")
+    state = scratch_folder("finetune", digest(lora)) / "steps"
+    for step in range(int(state.read_text()) if state.exists() else 0, 10):
+        time.sleep(float(os.environ.get("GRID_TEST_SECONDS", "0")) / 10)
+        write_atomically(state, str(step + 1).encode())
+        with open(log, "a") as file:
+            file.write(json.dumps(["step", digest(lora), step]) + "\\n")
     pathlib.Path("models").mkdir(exist_ok=True)
     pathlib.Path("models", method + ".txt").write_text(json.dumps(lora))
 if stage == "score":
     lora = json.loads(pathlib.Path("models", method + ".txt").read_text())
     pathlib.Path("metrics/epochs").mkdir(parents=True, exist_ok=True)
-    pathlib.Path("metrics/epochs", method + ".json").write_text(json.dumps([{"epoch": 3, "rank": lora["rank"]}]))
+    rows = [{"epoch": epoch, "rank": lora["rank"], "mean_od": lora["rank"] / epoch / 8,
+             "mean_ocr": lora["unet_lr"] * 100} for epoch in (3, 6)]
+    pathlib.Path("metrics/epochs", method + ".json").write_text(json.dumps(rows))
 """
 
 
@@ -101,13 +112,13 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         worker.kill()
 
 
-def grid(repository: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+def grid(repository: Path, *arguments: str, seconds: float = 170) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stages.grid", *arguments]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=170, **options)  # type: ignore[call-overload]
-    return done  # type: ignore[no-any-return]
+    return subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=seconds)
 
 
 def started(repository: Path, stage: str) -> list[list[str]]:
+    """What the stages wrote to the log under a name: a stage that began, or a step of the training that was made."""
     lines = (repository.parent / "log.jsonl").read_text().splitlines()
     return [row for row in map(json.loads, lines) if row[0] == stage]
 
@@ -209,27 +220,100 @@ def read_git(repository: Path, *arguments: str) -> str:
 def test_killed_workers_lose_nothing(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker is killed while the grid runs; then the grid itself and all workers; then it is started again."""
     monkeypatch.setenv("GRID_TEST_SECONDS", "3")
-    command = [sys.executable, "-m", "stages.grid", "run", "-j", "2", "--no-leaderboard"]
-    first = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: (repository.parent / "log.jsonl").exists() and len(started(repository, "finetune")) >= 2)
+    first = start(repository)
+    wait_for(lambda: len(started(repository, "finetune")) >= 2 and len(started(repository, "step")) >= 4)
     workers(repository)[0].kill()
     wait_for(lambda: len(started(repository, "finetune")) >= 4)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    for worker in workers(repository):
-        worker.kill()
+    kill_all(repository, first)
 
-    assert first.stderr is not None
     second = grid(repository, "run", "-j", "2", "--no-leaderboard")
     assert second.returncode == 0, second.stderr
     assert len(experiments(repository)) == 4
     assert "4 finished" in grid(repository, "status").stdout
-    left = list((repository / ".dvc/tmp/exps").glob("tmp*"))
-    assert not left, "checkouts of killed experiments are still there"
-    queue = subprocess.run(
-        ["dvc", "queue", "status"], cwd=repository, capture_output=True, text=True, check=True
-    ).stdout
-    assert "Running" not in queue
+    nothing_is_left_over(repository)
+    steps = [tuple(row[1:]) for row in started(repository, "step")]
+    assert len(steps) == len(set(steps)), "a killed training began anew, though its state was there to resume from"
+
+
+@pytest.mark.slow
+def test_eight_experiments_none_lost_none_twice_and_a_whole_leaderboard(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 2 x 2 x 2 grid with one worker, killed -9 in the middle along with the grid; then the same command again."""
+    params = repository / "params.yaml"
+    params.write_text(params.read_text().replace("text_encoder_lr: [0.001]", "text_encoder_lr: [0.001, 0.003]"))
+    subprocess.run(["git", "commit", "-qam", "2 x 2 x 2"], cwd=repository, check=True)
+    monkeypatch.setenv("GRID_TEST_SECONDS", "2")
+    first = start(repository, jobs=1)
+    wait_for(lambda: len(started(repository, "finetune")) >= 4, 300)
+    kill_all(repository, first)
+    done_before = len(experiments(repository))
+    assert 1 <= done_before < 8
+
+    second = grid(repository, "run", "-j", "1", seconds=600)
+    assert second.returncode == 0, second.stderr
+    names = experiments(repository)
+    assert len(names) == len(set(names)) == 8
+    assert "8 finished" in grid(repository, "status").stdout
+    nothing_is_left_over(repository)
+    assert len(started(repository, "finetune")) <= 8 + 1, "what was finished, or never begun, was begun twice"
+    with (repository / "metrics/leaderboard/table3.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["experiment"] for row in rows} == set(names)
+    settings = {(row["unet_lr"], row["text_encoder_lr"], row["rank"]) for row in rows}
+    assert len(rows) == 16, "two checkpoints of each experiment"
+    assert settings == set(itertools.product(("5e-06", "0.002"), ("0.001", "0.003"), ("4", "8")))
+
+
+def start(repository: Path, jobs: int = 2) -> subprocess.Popen[str]:
+    """Start the grid, and return when its first stage has written to the log."""
+    command = [sys.executable, "-m", "stages.grid", "run", "-j", str(jobs), "--no-leaderboard"]
+    process = subprocess.Popen(command, cwd=repository, stderr=subprocess.DEVNULL, text=True)
+    wait_for(lambda: (repository.parent / "log.jsonl").exists())
+    return process
+
+
+def kill_all(repository: Path, command: subprocess.Popen[str]) -> None:
+    """Kill the command and its workers; what the workers started goes on without them, as after a real kill."""
+    command.send_signal(signal.SIGKILL)
+    command.wait()
+    for worker in workers(repository):
+        worker.kill()
+
+
+def nothing_is_left_over(repository: Path) -> None:
+    assert not list((repository / ".dvc/tmp/exps").glob("tmp*")), "checkouts of killed experiments are still there"
+    status = subprocess.run(["dvc", "queue", "status"], cwd=repository, capture_output=True, text=True, check=True)
+    assert "Running" not in status.stdout
+
+
+def test_a_checkout_borrows_git_s_objects_and_its_experiment_outlives_it(repository: Path) -> None:
+    """What is not copied must not be missed: each object of the experiments is in the repository when they are done."""
+    (repository / "large.bin").write_bytes(os.urandom(3_000_000))
+    for command in ("dvc repro -q caption", "git add large.bin dvc.lock", "git commit -qm large"):
+        subprocess.run(command.split(), cwd=repository, check=True)
+    done = grid(repository, "run", "-j", "1", "--no-leaderboard")
+    assert done.returncode == 0, done.stderr
+    assert not list((repository / ".dvc/tmp/exps").glob("tmp*"))
+    subprocess.run(["git", "fsck", "--full", "--strict"], cwd=repository, check=True, capture_output=True)
+    assert len(started(repository, "caption")) == 1
+    name = experiments(repository)[0]
+    read_git(repository, "clone", "-q", str(repository), str(repository.parent / "other"))
+    read_git(repository.parent / "other", "fetch", "-q", "origin", name_to_ref(repository, name))
+    assert "rank" in read_git(repository.parent / "other", "show", "FETCH_HEAD:metrics/epochs/lora.json")
+
+
+def test_lending_copies_nothing(repository: Path, tmp_path: Path) -> None:
+    from dulwich.repo import Repo as Git
+
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    Git.init(str(checkout)).close()
+    branch = read_git(repository, "symbolic-ref", "HEAD").strip()
+    lend_objects(SimpleNamespace(root_dir=str(repository)), checkout, [(branch, "refs/x/y")])
+    assert not [path for path in (checkout / ".git/objects").rglob("*") if path.is_file() and path.name != "alternates"]
+    assert read_git(checkout, "rev-parse", "refs/x/y") == read_git(repository, "rev-parse", "HEAD")
+    assert "stages:" in read_git(checkout, "show", "refs/x/y:dvc.yaml")
 
 
 def wait_for(condition: object, seconds: float = 90) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -216,3 +217,123 @@ def test_a_token_that_may_not_is_one_line(repository: Path, forge: tuple[str, li
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "HTTP 401" in done.stderr
     assert "other" not in done.stderr
+
+
+# --- As make targets, on a pipeline that runs -----------------------------------------------------------------------
+
+SCORE = """
+import json, pathlib, ruamel.yaml
+from PIL import Image
+rank = ruamel.yaml.YAML(typ="safe").load(open("params.yaml"))["finetune"]["lora"]["rank"]
+pathlib.Path("runs.log").open("a").write(f"{rank}\\n")
+for folder in ("models", "metrics/score", "metrics/samples"):
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+pathlib.Path("models/lora.txt").write_text(str(rank))
+pathlib.Path("metrics/score/lora.json").write_text(json.dumps({"mean": rank / 16, "images": 48}))
+pathlib.Path("metrics/report.md").write_text(f"# Report\\n\\n## Verdict\\n\\nShip **rank {rank}**.\\n")
+Image.new("RGB", (40, 30), (rank, 0, 0)).save("metrics/samples/lora.png")
+"""
+RUNNING = """
+stages:
+  score:
+    cmd: python score.py
+    deps: [score.py]
+    params: [finetune.lora.rank]
+    outs:
+      - models/lora.txt
+      - metrics/report.md: {cache: false}
+    metrics:
+      - metrics/score/lora.json: {cache: false}
+    plots:
+      - metrics/samples/lora.png: {cache: false}
+"""
+
+
+@pytest.fixture
+def proposal(tmp_path: Path) -> Path:
+    """A branch whose one commit changes LoRA's rank and runs nothing; Makefile and params.yaml are the real ones."""
+    folder = tmp_path / "a clone"
+    folder.mkdir()
+    (folder / "dvc.yaml").write_text(RUNNING)
+    (folder / "score.py").write_text(SCORE)
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (folder / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (folder / ".gitignore").write_text("/.emblem\n/.venv\n/runs.log\n")
+    (folder / ".venv").symlink_to(sys.prefix)
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=folder, check=True, env=environment())
+
+    git("init", "-q", "-b", "main")
+    git("config", "user.name", "test")
+    git("config", "user.email", "test@invalid")
+    for command in ("dvc init -q", "dvc config core.analytics false", "dvc repro -q"):
+        subprocess.run(command.split(), cwd=folder, check=True, env=environment(), capture_output=True)
+    git("add", "-A")
+    git("commit", "-qm", "start")
+    git("init", "-q", "--bare", str(tmp_path / "remote.git"))
+    git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    git("checkout", "-qb", "proposal")
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(re.sub(r"    rank: \d+ ", "    rank: 8 ", text))
+    git("commit", "-qam", "rank 8")
+    return folder
+
+
+def make(folder: Path, *arguments: str, **more: str) -> str:
+    """Run a make target as a person or a runner does; the virtual environment counts as made."""
+    whole = ["make", "-o", "setup", "-o", ".venv/ready", *arguments]
+    outside = {name: value for name, value in environment(**more).items() if not name.startswith("MAKE")}
+    done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, env=outside)
+    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_the_make_targets_run_compare_push_and_post(proposal: Path, forge: tuple[str, list[dict[str, object]]]) -> None:
+    old = re.search(r"^    rank: (\d+) ", (ROOT / "params.yaml").read_text(), re.MULTILINE)[1]  # type: ignore[index]
+    assert old != "8"
+    make(proposal, "pr-repro")
+    assert (proposal / "runs.log").read_text().splitlines() == [old, "8"]
+    make(proposal, "pr-comment", "BASE=main")
+    written = proposal / ".emblem/pull-request/comment.md"
+    text = written.read_text()
+    assert table(text, "Parameters")[2:] == [["params.yaml", "finetune.lora.rank", old, "8"]]
+    assert [row[1:4] for row in table(text, "Numbers")[2:]] == [["mean", str(int(old) / 16), "0.5"]]
+    assert f"Ship **rank 8**.\n\nBefore: Ship **rank {old}**." in text
+    with Image.open(proposal / ".emblem/pull-request/samples-lora.png") as sheet:
+        assert sheet.getpixel((10, sheet.height - 5)) == (int(old), 0, 0)
+        assert sheet.getpixel((sheet.width - 10, sheet.height - 5)) == (8, 0, 0)
+
+    commit = make(proposal, "pr-pictures", "NUMBER=7", PICTURE_URL="https://forge.invalid/{commit}/{name}").strip()
+    assert f"](https://forge.invalid/{commit}/samples-lora.png)" in written.read_text()
+    branches = subprocess.run(
+        ["git", "for-each-ref", "--format=%(refname)"],
+        cwd=proposal.parent / "remote.git",
+        capture_output=True,
+        text=True,
+    )
+    assert branches.stdout.split() == ["refs/heads/emblem-pictures/7"]
+    api, comments = forge
+    settings = {"GITHUB_API_URL": api, "GITHUB_REPOSITORY": "someone/emblem", "GITHUB_TOKEN": "secret"}
+    assert make(proposal, "pr-post", "NUMBER=7", **settings).strip() == "https://forge.invalid/120"
+    assert comments[-1]["body"] == written.read_text()
+
+
+def test_with_a_remote_the_pipeline_is_pulled_and_only_what_changed_runs(proposal: Path) -> None:
+    """As on a runner: a clone with nothing in its cache, on the branch whose results somebody pushed."""
+
+    def run(*command: str, folder: Path = proposal) -> str:
+        return subprocess.run(command, cwd=folder, check=True, env=environment(), capture_output=True, text=True).stdout
+
+    run("dvc", "remote", "add", "-q", "-d", "team", str(proposal.parent / "team"))
+    run("dvc", "repro", "-q")
+    run("dvc", "push", "-q")
+    run("git", "add", "-A")
+    run("git", "commit", "-qm", "results")
+    clone = proposal.parent / "runner"
+    run("git", "clone", "-q", str(proposal), str(clone), folder=proposal.parent)
+    (clone / ".venv").symlink_to(sys.prefix)
+    make(clone, "pr-repro")
+    assert not (clone / "runs.log").exists(), "a stage ran whose results were there to pull"
+    make(clone, "pr-comment", "BASE=origin/main")
+    assert "Ship **rank 8**" in (clone / ".emblem/pull-request/comment.md").read_text()
