@@ -1,7 +1,7 @@
 """Draw any prompt with any checkpoint: of this workspace, of an experiment or commit, or an artifact of the registry.
 
     python -m stages.generate --method lora --epoch 12 "a billboard with the <token>"
-    python -m stages.generate --artifact lora "a mug with the <token>"
+    python -m stages.generate --artifact hugo-lora "a mug with the <token>"
     python -m stages.generate --method lora --revision grid-0123456789ab "a bag with the <token>"
 
 Reads   models/<method>/epoch-NN (by default the best epoch in metrics/score/<method>.json), models/pretrained/base,
