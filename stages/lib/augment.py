@@ -75,16 +75,20 @@ def recoloured(item: Labelled, rng: np.random.Generator) -> Labelled:
     return replace(item, image=Image.fromarray(np.where(kept[..., None], pixels, changed).astype(np.uint8)))
 
 
-SPOILINGS = (*("misspelt",) * 5, "other word", "no letters", "no box", "recoloured", "shuffled")
-"""Half of them are one letter away from the word: nothing else asks for as many pictures to be told from it."""
+SPOILINGS = (
+    *("misspelt",) * 3, *("other letter",) * 4, *("repeated letter",) * 2,
+    "other word", "no letters", "no box", "recoloured", "shuffled",
+)  # fmt: skip
+"""Most of them are one letter away from the word: nothing else asks for as many pictures to be told from it."""
 
 
 def spoiled(item: Labelled, word: str, rng: np.random.Generator) -> Labelled:
     """A hard negative: the picture with each of its logos spoiled, everything around them as it was (paper 4.2 adds
     badly drawn logos to its negatives; these are made so that there are enough of every kind).
 
-    One of: another spelling or another word in the same box, the box without letters, the letters without the box, the
-    logo in other colours, its letters in another order.
+    One of: another spelling or another word in the same box, one letter replaced by another one or by another of the
+    logo's own, the box without letters, the letters without the box, the logo in other colours, its letters in another
+    order.
     """
     pixels = np.array(item.image)
     kind = SPOILINGS[int(rng.integers(len(SPOILINGS)))]
@@ -128,6 +132,8 @@ def _spoil(
         joined = np.concatenate([slices[i] for i in order], axis=1)
         return np.asarray(Image.fromarray(joined).resize((x1 - x0, y1 - y0)))
     letters = np.abs(patch.astype(int) - ink).sum(axis=2) < np.abs(patch.astype(int) - fill).sum(axis=2)
+    if kind in ("other letter", "repeated letter") and len(word) > 1 and letters.any():
+        return _change_one_letter(patch, letters, fill, ink, word.upper(), rng, own=kind == "repeated letter")
     if kind == "recoloured":
         return patch[..., [(1, 0, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)][int(rng.integers(4))]]
     if kind == "no box":
@@ -140,13 +146,38 @@ def _spoil(
         out = np.where(letters[..., None], pen, out)
     else:
         out = np.broadcast_to(fill, patch.shape).astype(float)
-        if kind in ("misspelt", "other word"):
-            text = misspelling(word, rng) if kind == "misspelt" else _any_word(rng)
+        if kind not in ("no letters", "recoloured"):
+            text = _any_word(rng) if kind == "other word" else misspelling(word, rng)
             mask = np.asarray(_lettering(text, x1 - x0, y1 - y0), dtype=float)[..., None] / 255
             out = out * (1 - mask) + ink * mask
     # The patch's own light and grain go back on, so that the fake is not told by its flatness.
     light = patch.astype(float) - np.where(letters[..., None], ink, fill)
     return np.asarray((out + light.clip(-25, 25) * 0.5).clip(0, 255), dtype=np.uint8)
+
+
+def _change_one_letter(
+    patch: NDArray[np.uint8], letters: NDArray[np.bool_], fill: NDArray[np.float64], ink: NDArray[np.float64],
+    word: str, rng: np.random.Generator, *, own: bool,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """The logo with one letter replaced, the others as photographed: by another of its own letters (`own`), as HHGO for
+    HUGO, or by one drawn in its place, as HUGQ. Each letter is taken to have the same share of the word's width."""
+    rows, columns = np.nonzero(letters)
+    top, bottom = int(rows.min()), int(rows.max()) + 1
+    edges = np.linspace(columns.min(), columns.max() + 1, len(word) + 1).round().astype(int)
+    at = int(rng.integers(len(word)))
+    x0, x1 = edges[at], max(edges[at] + 1, edges[at + 1])
+    others = [i for i, letter in enumerate(word) if letter != word[at]]
+    if own and others:
+        other = others[int(rng.integers(len(others)))]
+        source = patch[:, edges[other] : max(edges[other] + 1, edges[other + 1])]
+        patch[:, x0:x1] = np.asarray(Image.fromarray(source).resize((int(x1 - x0), len(patch))))
+        return patch
+    alphabet = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c != word[at] and {c, word[at]} != {"0", "O"}]
+    drawn = _lettering(alphabet[int(rng.integers(len(alphabet)))], int(x1 - x0), bottom - top, (0.9, 1.0))
+    mask = np.asarray(drawn, dtype=float)[..., None] / 255
+    patch[:, x0:x1] = fill.round().clip(0, 255)
+    patch[top:bottom, x0:x1] = (fill * (1 - mask) + ink * mask).round().clip(0, 255)
+    return patch
 
 
 def _two_colours(patch: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -174,15 +205,15 @@ def _any_word(rng: np.random.Generator) -> str:
     return "".join(letters[i] for i in rng.integers(0, 26, int(rng.integers(2, 7))))
 
 
-def _lettering(text: str, width: int, height: int) -> Image.Image:
-    """The text in bold, filling a box of this size but for a margin, as a mask of levels 0 to 255."""
+def _lettering(text: str, width: int, height: int, share: tuple[float, float] = (0.86, 0.66)) -> Image.Image:
+    """The text in bold, filling this share of a box's width and height, as a mask of levels 0 to 255."""
     import matplotlib
 
     font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf", 160)
     left, top, right, bottom = font.getbbox(text)
     mask = Image.new("L", (math.ceil(right - left), math.ceil(bottom - top)), 0)
     ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=font)
-    inner = (max(1, round(width * 0.86)), max(1, round(height * 0.66)))
+    inner = (max(1, round(width * share[0])), max(1, round(height * share[1])))
     out = Image.new("L", (width, height), 0)
     out.paste(mask.resize(inner, Image.Resampling.LANCZOS), ((width - inner[0]) // 2, (height - inner[1]) // 2))
     return out
