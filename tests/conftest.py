@@ -9,11 +9,20 @@ import pytest
 LONG = ("test_end_to_end", "test_finetune_runs", "test_scrape", "test_train_detector", "test_grid", "test_leaderboard")
 """The files that take the longest, longest first: started last, one of them would be waited for alone."""
 
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported, and for the processes that tests start
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = str(max(1, cores // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+    share = str(max(1, _cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
     os.environ.setdefault("EMBLEM_THREADS", share)
     os.environ.setdefault("OMP_NUM_THREADS", share)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """As many workers as there are cores for this process: a container's share counts, not the whole machine."""
+    return _cores()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
