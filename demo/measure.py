@@ -129,7 +129,7 @@ def draw_prompts(
         noise = [torch.Generator().manual_seed(seed * 100_000 + first + k) for k in range(len(some))]
         with torch.autocast(pipeline.device.type, torch.bfloat16):
             images = pipeline(
-                some, generator=noise, num_inference_steps=steps, guidance_scale=4.0, output_type="np"
+                some, generator=noise, num_inference_steps=steps, guidance_scale=7.5, output_type="np"
             ).images
         drawn.append((images * 255).round().astype(np.uint8))
     return np.concatenate(drawn)

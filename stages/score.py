@@ -1,7 +1,8 @@
 """Score every picture of a method: the paper's detector and OCR numbers, and what they cannot see.
 
 Reads   data/samples/<method> (pictures and manifest.jsonl), data/captioned (the training pictures, for memorisation),
-        models/detector, models/pretrained/reader, models/pretrained/clip where there is one, params score.
+        models/detector, models/pretrained/reader, models/pretrained/clip where there is one, models/pretrained/detector
+        where it finds the words (score.text_detector), params score.
 Writes  data/scores/<method>.jsonl: the manifest's rows with the scores as further columns;
         metrics/score/<method>.json: the best checkpoint's numbers; metrics/epochs/<method>.json: a row a checkpoint.
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 SAMPLES = Path("data/samples")
 CAPTIONED = Path("data/captioned")
 DETECTOR = Path("models/detector")
+START = Path("models/pretrained/detector")
 READER = Path("models/pretrained/reader")
 CLIP = Path("models/pretrained/clip")
 SCORES = Path("data/scores")
@@ -57,7 +59,9 @@ CHUNK = 256
 """Pictures held in memory at once."""
 READ_FROM, READ_AT_MOST = 0.05, 3
 """The OCR reads up to three detections a picture, down to this confidence: it has its own say on whether the word is
-there, also where the detector stays below the score's threshold."""
+there, also where the detector stays below the score's threshold. As many are read of each that finds text by itself."""
+MARK_FROM = 0.25
+"""Confidence from which the finder's mark is read."""
 MASK_FROM = 0.25
 """Confidence from which a detection counts as the logo that is left out when pictures are compared."""
 
@@ -103,9 +107,11 @@ def detection_columns(detections: Sequence[Detection], threshold: float) -> Row:
 
 
 def read_pictures(
-    reader: Reader, pictures: Sequence[Picture], detections: Sequence[Sequence[Detection]], margin: float
-) -> list[list[Row]]:
-    """All that is read on each picture: in the detector's boxes, and in the text detector's where it is there."""
+    reader: Reader, pictures: Sequence[Picture], detections: Sequence[Sequence[Detection]], margin: float,
+    finder: Detector | None = None,
+) -> list[list[Row]]:  # fmt: skip
+    """All that is read on each picture: in the detector's boxes, in the text detector's where it is there, and in those
+    of a `finder` of any logo where the detector has none in that place."""
     ours = [[d for d in found if d.confidence >= READ_FROM][:READ_AT_MOST] for found in detections]
     out: list[list[Row]] = [[] for _ in pictures]
     for index, number, reading in _numbered(reader, pictures, [[d.box for d in found] for found in ours], margin):
@@ -113,7 +119,20 @@ def read_pictures(
     if reader.finds_text:
         for index, _, reading in _numbered(reader, pictures, reader.find(pictures), 0.0):
             out[index].append(_reading_row(reading, None))
+    if finder:
+        places = [
+            [d.box for d in marks if d.confidence >= MARK_FROM and not _read_already(d.box, found)][:READ_AT_MOST]
+            for marks, found in zip(finder.detect(pictures), ours, strict=True)
+        ]
+        for index, _, reading in _numbered(reader, pictures, places, margin):
+            out[index].append(_reading_row(reading, None))
     return out
+
+
+def _read_already(box: Box, found: Sequence[Detection]) -> bool:
+    from stages.lib.boxes import overlap
+
+    return bool(found) and bool(overlap([box], [d.box for d in found]).max() > 0.7)
 
 
 def _numbered(
@@ -214,9 +233,9 @@ def add_diversity(rows: list[Row], folder: Path) -> None:
 
 def score_rows(
     manifest: list[Row], folder: Path, params: Params, detector: Detector, reader: Reader, clip: Clip | None,
-    training: TrainingSet | None,
+    training: TrainingSet | None, finder: Detector | None = None,
 ) -> list[Row]:  # fmt: skip
-    """The manifest's rows with all score columns; `folder` is where their files are."""
+    """The manifest's rows with all score columns; `folder` is where their files are, `finder` finds any logo."""
     from stages.lib.clip import without_token
     from stages.lib.progress import progress
 
@@ -228,7 +247,7 @@ def score_rows(
         chunk, asked = manifest[start : start + CHUNK], prompts[start : start + CHUNK]
         pictures = [load_picture(folder / row["file"]) for row in chunk]
         detections = detector.detect(pictures)
-        readings = read_pictures(reader, pictures, detections, settings.margin)
+        readings = read_pictures(reader, pictures, detections, settings.margin, finder)
         seen = clip_columns(clip, pictures, asked, others) if clip else [{}] * len(chunk)
         copied = memorisation_columns(training, pictures, detections) if training else [{}] * len(chunk)
         for i, row in enumerate(chunk):
@@ -300,7 +319,7 @@ def _options(params: Params) -> dict[str, Any]:
 
 def score(
     params: Params, method: str, *, samples: Path = SAMPLES, captioned: Path = CAPTIONED, detector: Path = DETECTOR,
-    reader: Path = READER, clip: Path = CLIP, scores: Path = SCORES, metrics: Path = METRICS,
+    start: Path = START, reader: Path = READER, clip: Path = CLIP, scores: Path = SCORES, metrics: Path = METRICS,
 ) -> Row:  # fmt: skip
     """Score all pictures of a method and publish; returns the content of metrics/score/<method>.json.
 
@@ -317,10 +336,11 @@ def score(
     if not any(row["epoch"] > 0 for row in manifest):
         raise UserError(f"{samples / method / 'manifest.jsonl'}: has no picture of a tuned checkpoint (epoch > 0)")
     found = load_detector(detector)
-    ocr = load_reader(reader, params.score.text_detector)
+    finder = load_detector(start) if params.score.text_detector == "start" else None
+    ocr = load_reader(reader, params.score.text_detector == "craft")
     torch.set_num_threads(threads())
     training = load_training_set(captioned, params.score.memorisation_percentile)
-    rows = score_rows(manifest, samples / method, params, found, ocr, load_clip(clip), training)
+    rows = score_rows(manifest, samples / method, params, found, ocr, load_clip(clip), training, finder)
     epochs = summarise_epochs(rows, params)
     result = method_metrics(rows, epochs, params, training)
     write_table(scores / f"{method}.jsonl", rows)

@@ -14,11 +14,12 @@ would crown a model that draws red boxes, so each positive also comes spoiled (a
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,13 +150,13 @@ def write_dataset(training: Sequence[Source], folder: Path, params: Params) -> t
     """Write the augmented set in YOLO's layout; returns its data.yaml and the number of pictures.
 
     Each picture comes once readable and `augmentations` times varied; each positive also `spoiled` times as a hard
-    negative. All randomness comes from the picture's hash and the seed.
+    negative, whose boxes are labelled as look-alikes. All randomness comes from the picture's hash and the seed.
     """
     import numpy as np
     from PIL import Image
 
     from stages.lib.augment import readable_view, spoiled
-    from stages.lib.detector import prepare
+    from stages.lib.detector import NAMES, prepare
     from stages.lib.progress import progress
 
     settings, count = params.detector, 0
@@ -171,16 +172,19 @@ def write_dataset(training: Sequence[Source], folder: Path, params: Params) -> t
         for copy in range(settings.spoiled if original.boxes else 0):
             rng = picture_rng(source.sha256, params.seed, 1000 + copy)
             item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
-            items.append(_vary(spoiled(_recolour(item, params, rng), params.brand.word, rng), params, rng))
+            recoloured = _recolour(item, params, rng)
+            fake = spoiled(recoloured, params.brand.word, rng)
+            items.append(_vary(replace(fake, boxes=recoloured.boxes), params, rng))
         for number, item in enumerate(items):
+            name_index = 0 if number <= settings.augmentations else 1
             picture, place = prepare(np.asarray(item.image), params.resolution, settings.image_size)
             name = f"{source.sha256}-{number}"
             Image.fromarray(picture).save(folder / "images" / f"{name}.png", compress_level=1)
-            lines = [_yolo_line(box, place, settings.image_size) for box in item.boxes]
+            lines = [_yolo_line(name_index, box, place, settings.image_size) for box in item.boxes]
             (folder / "labels" / f"{name}.txt").write_text("".join(lines))
             count += 1
     dataset = folder / "data.yaml"
-    dataset.write_text(f'path: "{folder.absolute()}"\ntrain: images\nval: images\nnames: [logo]\n')
+    dataset.write_text(f'path: "{folder.absolute()}"\ntrain: images\nval: images\nnames: {json.dumps(NAMES)}\n')
     return dataset, count
 
 
@@ -198,21 +202,22 @@ def _recolour(item: Labelled, params: Params, rng: np.random.Generator) -> Label
 
 
 def _vary(item: Labelled, params: Params, rng: np.random.Generator) -> Labelled:
-    from stages.lib.augment import varied
+    from stages.lib.augment import blurred, varied
 
     settings = params.detector
-    return varied(item, rng, rotation=settings.rotation, zoom=settings.zoom, brightness=settings.brightness)
+    item = varied(item, rng, rotation=settings.rotation, zoom=settings.zoom, brightness=settings.brightness)
+    return blurred(item, rng, most=settings.blur, resolution=params.resolution)
 
 
-def _yolo_line(box: Sequence[float], place: Any, size: int) -> str:
+def _yolo_line(name_index: int, box: Sequence[float], place: Any, size: int) -> str:
     x0, y0, x1, y1 = (v * place.scale + d for v, d in zip(box, (place.dx, place.dy) * 2, strict=True))
     values = ((x0 + x1) / 2 / size, (y0 + y1) / 2 / size, (x1 - x0) / size, (y1 - y0) / size)
-    return "0 " + " ".join(f"{min(max(v, 0.0), 1.0):.6f}" for v in values) + "\n"
+    return f"{name_index} " + " ".join(f"{min(max(v, 0.0), 1.0):.6f}" for v in values) + "\n"
 
 
 def fit(dataset: Path, folder: Path, start: Path, params: Params) -> Any:
     """Train through ultralytics, from the start where there is one; the losses go to stderr, a line an epoch."""
-    from stages.lib.detector import WEIGHTS, train_model
+    from stages.lib.detector import NAMES, WEIGHTS, train_model
 
     settings = params.detector
     weights = start / WEIGHTS
@@ -226,7 +231,7 @@ def fit(dataset: Path, folder: Path, start: Path, params: Params) -> Any:
     return train_model(
         dataset, folder, weights if weights.exists() else None, epochs=settings.epochs, batch_size=settings.batch_size,
         image_size=settings.image_size, learning_rate=settings.learning_rate, seed=params.seed,
-        report_epoch=report_epoch,
+        classes=len(NAMES), report_epoch=report_epoch,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def reduced_profile(hub: Hub, checkpoint: bytes) -> dict[str, object]:
         params["finetune"][method] |= {"epochs": 2, "save_every": 1, "batch_size": 8}
     params["sample"] |= {"prompts": params["sample"]["prompts"][:2], "plain_prompts": [], "images_per_prompt": 2}
     params["sample"]["steps"] = 3
-    params["score"] |= {"bootstrap_samples": 100, "text_detector": False}
+    params["score"] |= {"bootstrap_samples": 100, "text_detector": "none"}
     return dict(params)
 
 

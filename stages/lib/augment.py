@@ -1,7 +1,7 @@
 """Labelled pictures made from labelled pictures, before training and reproducibly (paper 4.2: 210 become 630).
 
-`varied` turns, crops and relights a picture; `spoiled` damages a logo so that the picture becomes a hard negative. Both
-take a numpy Generator and nothing else random.
+`varied` turns, crops and relights a picture, `blurred` softens it; `spoiled` damages a logo so that the
+picture becomes a hard negative. They take a numpy Generator and nothing else random.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from stages.lib.boxes import Box, clipped, scaled
 
@@ -56,6 +56,15 @@ def varied(item: Labelled, rng: np.random.Generator, *, rotation: float, zoom: f
     cropped = _zoomed(turned, share, rng)
     levels = np.asarray(cropped.image, dtype=np.float32) * (1 + float(rng.uniform(-brightness, brightness)))
     return replace(cropped, image=Image.fromarray(levels.clip(0, 255).astype(np.uint8)))
+
+
+def blurred(item: Labelled, rng: np.random.Generator, *, most: float, resolution: int) -> Labelled:
+    """A copy that is out of focus, by a Gaussian of up to `most` pixels of a picture of `resolution` pixels.
+
+    A diffusion model's logos are softer than photographs of it: a detector that never saw a soft one misses them.
+    """
+    radius = float(rng.uniform(0, most)) * max(1.0, max(item.image.size) / resolution)
+    return replace(item, image=item.image.filter(ImageFilter.GaussianBlur(radius)))
 
 
 def recoloured(item: Labelled, rng: np.random.Generator) -> Labelled:

@@ -25,6 +25,8 @@ from stages.lib.errors import UserError
 ARCHITECTURE = "yolov8n.yaml"
 WEIGHTS = "detector.safetensors"
 BATCH = 32
+NAMES = ("logo", "look-alike")
+"""The classes of a data.yaml: the second is for training only."""
 LEAST_CONFIDENCE = 0.01
 """Detections below this are dropped: what is kept feeds the precision-recall curve."""
 GREY = 114
@@ -164,32 +166,57 @@ def read_state(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not readable as safetensors: {error}") from None
 
 
-def new_model(start: Path | None = None) -> Any:
-    """A YOLOv8n of one class, from a start's tensors where given (a start of another network is a UserError)."""
+def new_model(start: Path | None = None, classes: int = 1) -> Any:
+    """A YOLOv8n, from a start's tensors where given: each class begins as the start's one class.
+
+    Raises UserError for a start of another network.
+    """
     set_up_ultralytics()
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
     torch.set_num_threads(threads())
-    model = DetectionModel(ARCHITECTURE, nc=1, verbose=False)
-    model.names = {0: "logo"}
+    model = DetectionModel(ARCHITECTURE, nc=classes, verbose=False)
+    model.names = dict(enumerate(NAMES[:classes]))
     if start is not None:
-        _load_state(model, read_state(start), start)
+        state = read_state(start)
+        for name in _class_tensors(model):
+            if name in state:
+                state[name] = state[name].repeat(classes, *[1] * (state[name].ndim - 1))
+        _load_state(model, state, start)
     return model
+
+
+def first_class(model: Any) -> Any:
+    """The model without its other classes: what it says of the first one stays as it is."""
+    state, alone = model.state_dict(), new_model()
+    for name in _class_tensors(model):
+        state[name] = state[name][:1]
+    alone.load_state_dict(state)
+    return alone.eval()
+
+
+def _class_tensors(model: Any) -> list[str]:
+    """Names of the tensors that have a row for each class: the last layer of each level's classifier."""
+    last = [f"model.{len(model.model) - 1}.cv3.{level}.2" for level in range(len(model.stride))]
+    return [f"{layer}.{part}" for layer in last for part in ("weight", "bias")]
 
 
 def train_model(
     dataset: Path, folder: Path, start: Path | None, *, epochs: int, batch_size: int, image_size: int,
-    learning_rate: float, seed: int, report_epoch: Any = None,
+    learning_rate: float, seed: int, classes: int = 1, report_epoch: Any = None,
 ) -> Any:  # fmt: skip
     """Train a YOLOv8n through ultralytics' trainer; returns the averaged (EMA) model.
 
     Ultralytics' own augmentation is off (the stage augments beforehand, reproducibly), its defaults would mirror text.
+    With two classes, look-alikes are one of their own while it trains: to name them, the network must learn the
+    letters that tell them apart, which pictures without any box hardly teach. What is returned knows the logo alone.
 
     Args:
         dataset: a YOLO data.yaml.
         folder: where ultralytics may write.
         start: weights to start from, None for random ones.
+        classes: how many of `NAMES` the data.yaml has.
         report_epoch: called after each epoch with (epoch from 1, losses by name).
     """
     set_up_ultralytics(folder)
@@ -198,7 +225,7 @@ def train_model(
 
     class Trainer(DetectionTrainer):  # type: ignore[misc]
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-            return new_model(start)
+            return new_model(start, classes)
 
         def validate(self) -> Any:
             return {}, 0.0  # the stage measures held-out pictures itself, at the score's threshold
@@ -227,7 +254,7 @@ def train_model(
             lambda t: report_epoch(t.epoch + 1, {k: float(v) for k, v in t.label_loss_items(t.tloss).items()}),
         )
     trainer.train()
-    model = trainer.ema.ema.float().eval()
+    model = first_class(trainer.ema.ema.float())
     # Left as training makes them, the weights still require gradients and half of them are shared views.
     for parameter in model.parameters():
         parameter.requires_grad_(False)

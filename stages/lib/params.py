@@ -133,6 +133,7 @@ class Detector(Section):
     rotation: Annotated[float, Field(ge=0, le=45)]
     zoom: Annotated[float, Field(ge=0, lt=1)]
     brightness: Annotated[float, Field(ge=0, lt=1)]
+    blur: Annotated[float, Field(ge=0, le=4)]
     holdout: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -220,7 +221,7 @@ class Score(Section):
 
     threshold: Share
     margin: Annotated[float, Field(ge=0, le=1)]
-    text_detector: bool
+    text_detector: Literal["none", "craft", "start"]
     confidence_level: Annotated[float, Field(gt=0.5, lt=1)]
     bootstrap_samples: Annotated[int, Field(ge=100)]
     memorisation_percentile: Annotated[float, Field(gt=0, lt=100)]

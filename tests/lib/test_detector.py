@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from stages.lib.detector import load_detector, new_model, prepare, save_detector
+from stages.lib.detector import first_class, load_detector, new_model, prepare, save_detector
 from stages.lib.errors import UserError
 
 
@@ -35,6 +35,19 @@ def test_saved_twice_the_bytes_are_the_same_and_load_again(tmp_path: Path) -> No
     assert first.read_bytes() == second.read_bytes()
     loaded = load_detector(tmp_path / "a")
     assert (loaded.image_size, loaded.resolution) == (128, 64)
+
+
+def test_the_first_class_alone_says_what_it_said_among_two(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    start = save_detector(new_model(), tmp_path, 128, 64)
+    both = new_model(start, classes=2)
+    pictures = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        for_logo, for_alike = both.eval()(pictures)[0][:, 4:].unbind(1)
+        assert torch.equal(for_logo, for_alike)  # both begin as the start's one class
+        both.model[-1].cv3[0][2].bias[1] += 3
+        boxes_and_both = both(pictures)[0]
+        assert torch.equal(first_class(both)(pictures)[0], boxes_and_both[:, :5])
 
 
 def test_detections_do_not_depend_on_the_batch(tmp_path: Path) -> None:

@@ -154,6 +154,27 @@ def test_the_stage_writes_its_files_and_repeats_them_byte_for_byte(captioned: Pa
     assert [row["epoch"] for row in epochs] == [0, 3, 6]
 
 
+def test_the_word_is_read_where_the_detector_finds_nothing(captioned: Path, tmp_path: Path) -> None:
+    """As in the paper, whose OCR looks at the picture by itself: `od` and the joint success stay with the detector."""
+
+    class Blind:
+        def detect(self, pictures: list) -> list:
+            return [[] for _ in pictures]
+
+    samples = write_samples(tmp_path / "samples", "lora", {3: good_model}, seeds=1)
+    manifest = read_table(samples / "lora" / "manifest.jsonl")
+    found = {}
+    for name, finder in (("alone", None), ("found", RedBoxFinder())):
+        rows = score_rows(
+            manifest, samples / "lora", demo_params(), Blind(), BrightLetterReader(), None, None, finder  # type: ignore[arg-type]
+        )  # fmt: skip
+        found[name] = [row for row in rows if not row["plain"]]
+    assert {row["ocr"] for row in found["alone"]} == {0}
+    assert sum(row["ocr"] for row in found["found"]) >= 0.7 * len(found["found"])
+    assert {row["od"] for row in found["found"]} == {0.0}
+    assert {row["joint"] for row in found["found"]} == {0}
+
+
 def test_a_missing_picture_is_named_in_one_line(captioned: Path, tmp_path: Path) -> None:
     samples = write_samples(tmp_path / "samples", "lora", {3: good_model}, seeds=1)
     (samples / "lora" / "epoch-03" / "p01-s00.png").write_bytes(b"nothing")

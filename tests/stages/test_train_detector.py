@@ -111,11 +111,12 @@ def test_the_set_is_the_pictures_their_copies_and_the_spoiled_ones(world: Path, 
     _, count = write_dataset(sources, tmp_path / "set", small_params(augmentations=2, spoiled=1))
     assert count == 3 * 26 + 18  # every picture three times, each positive spoiled once
     labels = {p.name: p.read_text() for p in (tmp_path / "set" / "labels").iterdir()}
-    assert sum(bool(text) for text in labels.values()) == 3 * 18
+    assert sum(text.startswith("0 ") for text in labels.values()) == 3 * 18
+    assert sum(text.startswith("1 ") for text in labels.values()) == 18  # a spoiled logo is a look-alike
     for text in labels.values():
         for line in text.splitlines():
             kind, *values = line.split()
-            assert kind == "0"
+            assert kind in "01"
             assert all(0 <= float(v) <= 1 for v in values)
     with Image.open(next((tmp_path / "set" / "images").iterdir())) as picture:
         assert picture.size == (64, 64)
