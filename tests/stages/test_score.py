@@ -140,7 +140,7 @@ def test_the_stage_writes_its_files_and_repeats_them_byte_for_byte(captioned: Pa
     for name in ("first", "second"):
         out = tmp_path / name
         result = score(
-            params, "lora", samples=samples, captioned=captioned, detector=detector, reader=reader,
+            params, "lora", samples=samples, captioned=captioned, detector=detector, start=detector, reader=reader,
             clip=tmp_path / "none", scores=out, metrics=out,
         )  # fmt: skip
         contents.append({p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()})
