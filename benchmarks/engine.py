@@ -5,7 +5,8 @@ with AdamW over what the example script gives it, and samples with one pipeline 
 prompt. Both train the same model on the same pictures with the same batch, and draw the same number of pictures with
 the same steps. Each measurement is a process of its own, ours and plain in turn; the best of `--rounds` counts.
 
-    python -m benchmarks.engine                       # the demo base, this machine
+    python -m benchmarks.engine                       # the demo base, this machine, params.yaml's batches
+    python -m benchmarks.engine --batch 8             # with this training batch for every method
     python -m benchmarks.engine --sd15                # a base of Stable Diffusion 1.5's size, random weights (GPU)
 """
 
@@ -35,13 +36,17 @@ PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16, fro
 @click.option("--params", "params_file", type=Path, default=Path("params.yaml"))
 @click.option("--steps", default=21, help="training steps that are timed")
 @click.option("--rounds", default=2)
+@click.option("--batch", type=int, default=None, help="training batch of every method (default: params.yaml's)")
 @click.option("--sd15", is_flag=True, help="a base of Stable Diffusion 1.5's size with random weights")
 @click.option("--child", default="", hidden=True)
-def main(base: Path, data: Path | None, params_file: Path, steps: int, rounds: int, sd15: bool, child: str) -> None:
+def main(
+    base: Path, data: Path | None, params_file: Path, steps: int, rounds: int, batch: int | None, sd15: bool, child: str
+) -> None:  # fmt: skip
     """Measure ours and the plain recipe, and print a table of ratios."""
     if child:
         task = json.loads(child)
-        print(json.dumps(measure(task, load_params(Path(task["params"])))))
+        params = load_params(Path(task["params"]))
+        print(json.dumps(measure(task, with_batch(params, task["batch"]) if task["batch"] else params)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -59,7 +64,7 @@ def main(base: Path, data: Path | None, params_file: Path, steps: int, rounds: i
             for task in tasks:
                 paths = {"base": str(base), "data": str(data), "params": str(params_file), "folder": temporary}
                 command = [sys.executable, "-W", "ignore", "-m", "benchmarks.engine"]
-                arguments = ["--child", json.dumps({**task, **paths, "steps": steps})]
+                arguments = ["--child", json.dumps({**task, **paths, "steps": steps, "batch": batch})]
                 done = subprocess.run([*command, *arguments], capture_output=True, text=True)
                 if done.returncode:
                     raise SystemExit(f"{task}: {done.stderr[-2000:]}")
@@ -67,6 +72,14 @@ def main(base: Path, data: Path | None, params_file: Path, steps: int, rounds: i
                 results.setdefault((task["what"], task["method"], task["who"]), []).append(result)
                 print(task, result, file=sys.stderr)
         print_table(results)
+
+
+def with_batch(params: Params, batch: int) -> Params:
+    """The parameters with another training batch for every method."""
+    finetune = params.finetune.model_copy(
+        update={name: getattr(params.finetune, name).model_copy(update={"batch_size": batch}) for name in METHODS}
+    )
+    return params.model_copy(update={"finetune": finetune})
 
 
 def print_table(results: dict[tuple[str, str, str], list[dict[str, Any]]]) -> None:

@@ -79,6 +79,7 @@ def training_table(params: Params, epochs: Mapping[str, Sequence[Numbers]]) -> s
     tuned = {method: [row["epoch"] for row in rows if row["epoch"] > 0] for method, rows in epochs.items()}
     images = {row["images"] for rows in epochs.values() for row in rows}
     lora, grid = params.finetune.lora, params.grid
+    repeats = [str(getattr(params.finetune, method).repeats) for method in TITLES]
     size = len(grid.unet_lr) * len(grid.text_encoder_lr) * len(grid.rank)
     return markdown(
         ("what", "paper", "here"),
@@ -90,6 +91,7 @@ def training_table(params: Params, epochs: Mapping[str, Sequence[Numbers]]) -> s
             ("LoRA, learning rate of the text encoder", "1e-4 to 5e-6", f"{lora.text_encoder_lr:g}"),
             ("LoRA, rank", "five values up to 64", str(lora.rank)),
             ("LoRA models of the grid", "125", f"{size} in `grid:`, none of them in this run"),
+            ("times that an epoch shows a picture, by method", "1", ", ".join(repeats)),
             ("epochs", "30", one_or_each({max(found) for found in tuned.values()})),
             ("checkpoints a method", "10 (every 3 epochs)", one_or_each({len(found) for found in tuned.values()})),
             ("pictures a checkpoint", "48 (six prompts, eight pictures)", one_or_each(images)),

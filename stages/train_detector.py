@@ -2,7 +2,8 @@
 
 Reads   data/filtered (pictures with the logo and their boxes), data/brand (labels.jsonl: boxes and negatives that a
         person labelled, they win over the filter's boxes; extra: social shots, good and badly drawn logos), data/raw
-        (the shop's labelled negatives), models/pretrained/detector (a YOLOv8n start), params detector.
+        (the shop's labelled negatives), models/pretrained/detector (a YOLOv8n start), models/pretrained/base (its
+        autoencoder), params detector.
 Writes  models/detector/: detector.safetensors, and holdout.jsonl with the raw scores of every held-out picture;
         metrics/detector.json, metrics/detector_calibration.json, metrics/detections.png (the paper's Figure 4).
 
@@ -40,6 +41,7 @@ BRAND = Path("data/brand")
 RAW = Path("data/raw")
 FILTERED = Path("data/filtered")
 START = Path("models/pretrained/detector")
+BASE = Path("models/pretrained/base")
 OUT = Path("models/detector")
 METRICS = Path("metrics")
 
@@ -146,11 +148,12 @@ def load(source: Source) -> Labelled:
     return Labelled(flat.convert("RGB"), source.boxes)
 
 
-def write_dataset(training: Sequence[Source], folder: Path, params: Params) -> tuple[Path, int]:
+def write_dataset(training: Sequence[Source], folder: Path, params: Params, base: Path = BASE) -> tuple[Path, int]:
     """Write the augmented set in YOLO's layout; returns its data.yaml and the number of pictures.
 
     Each picture comes once readable and `augmentations` times varied; each positive also `spoiled` times as a hard
-    negative, whose boxes are labelled as look-alikes. All randomness comes from the picture's hash and the seed.
+    negative, whose boxes are labelled as look-alikes. Of all but the first, a share is drawn anew by the base's
+    autoencoder. All randomness comes from the picture's hash and the seed.
     """
     import numpy as np
     from PIL import Image
@@ -158,8 +161,10 @@ def write_dataset(training: Sequence[Source], folder: Path, params: Params) -> t
     from stages.lib.augment import readable_view, spoiled
     from stages.lib.detector import NAMES, prepare
     from stages.lib.progress import progress
+    from stages.lib.redraw import Autoencoder
 
     settings, count = params.detector, 0
+    autoencoder = Autoencoder(base) if settings.redrawn else None
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
     for source in progress(training, "augment", total=len(training), unit="picture"):
@@ -177,6 +182,9 @@ def write_dataset(training: Sequence[Source], folder: Path, params: Params) -> t
             items.append(_vary(replace(fake, boxes=recoloured.boxes), params, rng))
         for number, item in enumerate(items):
             name_index = 0 if number <= settings.augmentations else 1
+            rng = picture_rng(source.sha256, params.seed, 2000 + number)
+            if autoencoder and number and rng.random() < settings.redrawn:
+                item = autoencoder.redrawn(item, params.resolution, rng)
             picture, place = prepare(np.asarray(item.image), params.resolution, settings.image_size)
             name = f"{source.sha256}-{number}"
             Image.fromarray(picture).save(folder / "images" / f"{name}.png", compress_level=1)
@@ -231,7 +239,7 @@ def fit(dataset: Path, folder: Path, start: Path, params: Params) -> Any:
     return train_model(
         dataset, folder, weights if weights.exists() else None, epochs=settings.epochs, batch_size=settings.batch_size,
         image_size=settings.image_size, learning_rate=settings.learning_rate, seed=params.seed,
-        classes=len(NAMES), report_epoch=report_epoch,
+        classes=len(NAMES), precision=settings.precision, report_epoch=report_epoch,
     )  # fmt: skip
 
 
@@ -325,7 +333,7 @@ def draw_detections(
 
 def train_detector(
     params: Params, *, brand: Path = BRAND, raw: Path = RAW, filtered: Path = FILTERED, start: Path = START,
-    out: Path = OUT, metrics: Path = METRICS,
+    base: Path = BASE, out: Path = OUT, metrics: Path = METRICS,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on one part of the products, measure on the others, publish; returns the content of metrics/detector.json.
 
@@ -344,7 +352,7 @@ def train_detector(
         "train_detector", digest(params.model_dump(), [s.sha256 for s in sources], str(out.absolute()))
     )
     shutil.rmtree(folder)  # training takes a minute and ultralytics' resume is not exact: always from the start
-    dataset, pictures = write_dataset(training, folder, params)
+    dataset, pictures = write_dataset(training, folder, params, base)
     model = fit(dataset, folder, start, params)
     staged = folder / "published"
     save_detector(model, staged, params.detector.image_size, params.resolution)

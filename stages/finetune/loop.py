@@ -117,7 +117,8 @@ class Plan:
         """Plan for `count` pictures and `prior_pool` class pictures."""
         self.settings, self.count, self.prior_pool, self.seed = settings, count, prior_pool, seed
         self.per_update = settings.batch_size * settings.gradient_accumulation
-        self.updates_per_epoch = math.ceil(count / self.per_update)
+        self.per_epoch = count * settings.repeats
+        self.updates_per_epoch = math.ceil(self.per_epoch / self.per_update)
         self.updates = self.updates_per_epoch * settings.epochs
 
     def epoch(self, epoch: int) -> list[tuple[list[int], list[float]]]:
@@ -125,13 +126,13 @@ class Plan:
 
         The weights of the training pictures sum to 1, those of class pictures (prior preservation) to `prior_weight`.
         """
-        order = self._permutation("epoch", epoch, self.count)
+        order = [number % self.count for number in self._permutation("epoch", epoch, self.per_epoch)]
         updates = []
-        for start in range(0, self.count, self.per_update):
+        for start in range(0, self.per_epoch, self.per_update):
             chosen = order[start : start + self.per_update]
             weights = [1 / len(chosen)] * len(chosen)
             if self.prior_pool:
-                pool = self._permutation("prior", epoch * self.count + start, self.prior_pool)
+                pool = self._permutation("prior", epoch * self.per_epoch + start, self.prior_pool)
                 prior = [self.count + pool[number % self.prior_pool] for number in range(len(chosen))]
                 prior_weight: float = self.settings.prior_weight  # type: ignore[attr-defined]
                 # In turn, so that each part of a split update has its share of both.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from stages.lib.boxes import Box, clipped, scaled
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LEAST_VISIBLE = 0.9
 """Share of a box that must stay within a crop: less would label half a logo as a logo."""
 
@@ -110,12 +112,11 @@ def spoiled(item: Labelled, word: str, rng: np.random.Generator) -> Labelled:
 
 def misspelling(word: str, rng: np.random.Generator) -> str:
     """The word with one letter replaced, left out, doubled, or two swapped: never the word itself, nor with 0 for o."""
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     while True:
         text, at = list(word.upper()), int(rng.integers(len(word)))
         change = int(rng.integers(6))
         if change <= 2:
-            text[at] = letters[int(rng.integers(26))]
+            text[at] = other_letter(text[at], rng)
         elif change == 3 and len(text) > 2:
             del text[at]
         elif change == 4:
@@ -125,6 +126,26 @@ def misspelling(word: str, rng: np.random.Generator) -> str:
             text[at], text[other] = text[other], text[at]
         if "".join(text).replace("0", "O") != word.upper().replace("0", "O"):
             return "".join(text)
+
+
+def other_letter(letter: str, rng: np.random.Generator) -> str:
+    """Another letter: any in two of five cases, else the likelier the more it looks like this one (C, O, Q for a G).
+
+    What is taken for the logo is nearly always one such letter off; chosen evenly, they would come too seldom.
+    """
+    others = [c for c in LETTERS if c != letter.upper()]
+    if letter.upper() not in LETTERS or rng.random() < 0.4:
+        return others[int(rng.integers(len(others)))]
+    likeness = np.array([_likeness(letter.upper(), other) for other in others])
+    weights = np.exp(12 * likeness)
+    return others[int(rng.choice(len(others), p=weights / weights.sum()))]
+
+
+@cache
+def _likeness(one: str, other: str) -> float:
+    """Correlation of two letters' shapes, each drawn to fill the same box."""
+    shapes = [np.asarray(_lettering(letter, 16, 20, (1.0, 1.0)), dtype=float).ravel() for letter in (one, other)]
+    return float(np.corrcoef(shapes)[0, 1])
 
 
 def _spoil(
@@ -181,8 +202,7 @@ def _change_one_letter(
         source = patch[:, edges[other] : max(edges[other] + 1, edges[other + 1])]
         patch[:, x0:x1] = np.asarray(Image.fromarray(source).resize((int(x1 - x0), len(patch))))
         return patch
-    alphabet = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c != word[at] and {c, word[at]} != {"0", "O"}]
-    drawn = _lettering(alphabet[int(rng.integers(len(alphabet)))], int(x1 - x0), bottom - top, (0.9, 1.0))
+    drawn = _lettering(other_letter(word[at], rng), int(x1 - x0), bottom - top, (0.9, 1.0))
     mask = np.asarray(drawn, dtype=float)[..., None] / 255
     patch[:, x0:x1] = fill.round().clip(0, 255)
     patch[top:bottom, x0:x1] = (fill * (1 - mask) + ink * mask).round().clip(0, 255)
@@ -210,8 +230,7 @@ def _surroundings(pixels: NDArray[np.uint8], area: tuple[int, int, int, int]) ->
 
 
 def _any_word(rng: np.random.Generator) -> str:
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    return "".join(letters[i] for i in rng.integers(0, 26, int(rng.integers(2, 7))))
+    return "".join(LETTERS[i] for i in rng.integers(0, 26, int(rng.integers(2, 7))))
 
 
 def _lettering(text: str, width: int, height: int, share: tuple[float, float] = (0.86, 0.66)) -> Image.Image:

@@ -166,17 +166,22 @@ def read_state(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not readable as safetensors: {error}") from None
 
 
-def new_model(start: Path | None = None, classes: int = 1) -> Any:
+def new_model(start: Path | None = None, classes: int = 1, precision: str = "fp32") -> Any:
     """A YOLOv8n, from a start's tensors where given: each class begins as the start's one class.
 
-    Raises UserError for a start of another network.
+    `precision` is that of its convolutions; what it returns is fp32. Raises UserError for a start of another network.
     """
     set_up_ultralytics()
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
+    class Network(DetectionModel):  # type: ignore[misc]
+        def predict(self, x: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                return _in_fp32(super().predict(x, *arguments, **named))
+
     torch.set_num_threads(threads())
-    model = DetectionModel(ARCHITECTURE, nc=classes, verbose=False)
+    model = Network(ARCHITECTURE, nc=classes, verbose=False)
     model.names = dict(enumerate(NAMES[:classes]))
     if start is not None:
         state = read_state(start)
@@ -185,6 +190,15 @@ def new_model(start: Path | None = None, classes: int = 1) -> Any:
                 state[name] = state[name].repeat(classes, *[1] * (state[name].ndim - 1))
         _load_state(model, state, start)
     return model
+
+
+def _in_fp32(output: Any) -> Any:
+    """A network's output, tensors in dictionaries and lists, with every tensor in fp32."""
+    if isinstance(output, dict):
+        return {name: _in_fp32(part) for name, part in output.items()}
+    if isinstance(output, list | tuple):
+        return type(output)(_in_fp32(part) for part in output)
+    return output.float() if hasattr(output, "float") else output
 
 
 def first_class(model: Any) -> Any:
@@ -204,7 +218,7 @@ def _class_tensors(model: Any) -> list[str]:
 
 def train_model(
     dataset: Path, folder: Path, start: Path | None, *, epochs: int, batch_size: int, image_size: int,
-    learning_rate: float, seed: int, classes: int = 1, report_epoch: Any = None,
+    learning_rate: float, seed: int, classes: int = 1, precision: str = "fp32", report_epoch: Any = None,
 ) -> Any:  # fmt: skip
     """Train a YOLOv8n through ultralytics' trainer; returns the averaged (EMA) model.
 
@@ -217,6 +231,7 @@ def train_model(
         folder: where ultralytics may write.
         start: weights to start from, None for random ones.
         classes: how many of `NAMES` the data.yaml has.
+        precision: fp32 or bf16, of the convolutions; the weights are kept in fp32.
         report_epoch: called after each epoch with (epoch from 1, losses by name).
     """
     set_up_ultralytics(folder)
@@ -225,7 +240,7 @@ def train_model(
 
     class Trainer(DetectionTrainer):  # type: ignore[misc]
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-            return new_model(start, classes)
+            return new_model(start, classes, precision)
 
         def validate(self) -> Any:
             return {}, 0.0  # the stage measures held-out pictures itself, at the score's threshold

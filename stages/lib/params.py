@@ -127,9 +127,11 @@ class Detector(Section):
     epochs: Count
     batch_size: Count
     learning_rate: Positive
+    precision: Literal["fp32", "bf16"]
     augmentations: Annotated[int, Field(ge=0, le=20)]
     spoiled: Annotated[int, Field(ge=0, le=20)]
     recoloured: Share
+    redrawn: Share
     rotation: Annotated[float, Field(ge=0, le=45)]
     zoom: Annotated[float, Field(ge=0, lt=1)]
     brightness: Annotated[float, Field(ge=0, lt=1)]
@@ -142,6 +144,7 @@ class Training(Section):
 
     epochs: Count
     save_every: Count
+    repeats: Count
     batch_size: Count
     gradient_accumulation: Count
     lr_scheduler: Literal["constant", "linear", "cosine"]

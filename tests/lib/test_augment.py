@@ -1,5 +1,6 @@
 """Augmented pictures keep their labels true; spoiled ones do not show the logo any more."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from stages.lib import augment
-from stages.lib.augment import Labelled, blurred, misspelling, readable_view, spoiled, varied
+from stages.lib.augment import Labelled, blurred, misspelling, other_letter, readable_view, spoiled, varied
 from stages.lib.reader import load_reader
 from stages.lib.words import word_read
 from tests.pictures import boxes, photograph
@@ -103,6 +104,14 @@ def test_a_misspelling_is_never_the_word() -> None:
     words = {misspelling("HUGO", rng) for _ in range(500)}
     assert not any(word_read(word, "HUGO") for word in words)
     assert len(words) > 50
+
+
+def test_another_letter_is_mostly_one_that_looks_alike() -> None:
+    rng = np.random.default_rng(0)
+    drawn = Counter(other_letter("G", rng) for _ in range(1000))
+    assert drawn["G"] == 0
+    assert len(drawn) == 25
+    assert {letter for letter, _ in drawn.most_common(2)} == {"C", "O"}
 
 
 def test_the_same_numbers_make_the_same_picture() -> None:

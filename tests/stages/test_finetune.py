@@ -213,6 +213,16 @@ def test_an_epoch_shows_every_picture_once_in_another_order_each_time() -> None:
     assert [len(pictures) for pictures, _ in plan.epoch(0)] == [2, 2, 1]
 
 
+def test_repeats_show_every_picture_that_often_in_an_epoch() -> None:
+    plan = Plan(small_params(batch_size=4, repeats=3).finetune.lora, 5, 0, seed=1)
+    updates = plan.epoch(0)
+    assert sorted(number for pictures, _ in updates for number in pictures) == sorted(list(range(5)) * 3)
+    assert [len(pictures) for pictures, _ in updates] == [4, 4, 4, 3]
+    assert plan.updates == 4 * plan.settings.epochs
+    once = Plan(small_params(batch_size=4).finetune.lora, 5, 0, seed=1)
+    assert sorted(number for pictures, _ in once.epoch(0) for number in pictures) == list(range(5))
+
+
 def test_averaged_weights_are_what_is_saved(data: Path, base: Path, tmp_path: Path) -> None:
     run = start("textual_inversion", small_params(ema_decay=0.75), data, base)
     expected = run.parameters[0].detach().clone()

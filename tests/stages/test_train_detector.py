@@ -28,7 +28,8 @@ from tests.scored_world import demo_params
 
 def small_params(**changes: object) -> Params:
     params = demo_params()
-    settings = {"epochs": 1, "augmentations": 1, "spoiled": 1, "image_size": 64, "batch_size": 8} | changes
+    settings = {"epochs": 1, "augmentations": 1, "spoiled": 1, "image_size": 64, "batch_size": 8, "redrawn": 0.0}
+    settings |= changes
     return params.model_copy(update={"detector": params.detector.model_copy(update=settings)})
 
 
@@ -120,6 +121,31 @@ def test_the_set_is_the_pictures_their_copies_and_the_spoiled_ones(world: Path, 
             assert all(0 <= float(v) <= 1 for v in values)
     with Image.open(next((tmp_path / "set" / "images").iterdir())) as picture:
         assert picture.size == (64, 64)
+
+
+def test_all_copies_but_the_first_may_be_drawn_anew(world: Path, tmp_path: Path) -> None:
+    """Under the same labels: the base's autoencoder changes how a logo looks, not where it is."""
+    sources, base = sources_of(world)[:6], Path("demo/weights/base")
+    for name, share in (("as-they-are", 0.0), ("drawn", 1.0)):
+        write_dataset(sources, tmp_path / name, small_params(redrawn=share), base)
+    files = sorted(path.name for path in (tmp_path / "drawn" / "images").iterdir())
+    same = [
+        (tmp_path / "drawn/images" / f).read_bytes() == (tmp_path / "as-they-are/images" / f).read_bytes()
+        for f in files
+    ]
+    assert [name.endswith("-0.png") for name in files] == same
+    for label in (tmp_path / "drawn" / "labels").iterdir():
+        drawn, before = (_numbers(path) for path in (label, tmp_path / "as-they-are" / "labels" / label.name))
+        assert np.allclose(drawn, before, atol=0.02)
+
+
+def _numbers(label: Path) -> np.ndarray:
+    return np.array([[float(value) for value in line.split()] for line in label.read_text().splitlines()])
+
+
+def test_a_base_without_an_autoencoder_is_named(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none/vae: no autoencoder .* detector\.redrawn: 0"):
+        write_dataset(sources_of(world), tmp_path / "set", small_params(redrawn=0.5), tmp_path / "none")
 
 
 def test_a_picture_of_another_size_than_its_label_is_refused(world: Path) -> None:
