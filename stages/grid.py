@@ -271,23 +271,20 @@ def run_worker(node: str, clean: bool) -> None:
             copy(scm, url, push_list, *args, **kwargs)
 
     utils.push_refspec = push_refspec
-    run_executors_without_collector()
+    run_executors_of_ours()
+    queue.celery.conf.broker_transport_options["polling_interval"] = 0.1  # seconds, by default one
     queue.worker.start(node, fsapp_clean=clean)
 
 
-def run_executors_without_collector() -> None:
-    """Start `dvc exp exec-run` with Python's cyclic garbage collector off: it takes a third of DVC's own time.
-
-    That process runs one experiment and ends; what it does not free in between are tens of megabytes.
-    """
+def run_executors_of_ours() -> None:
+    """Have experiments run by stages.lib.dvc_executor where DVC would start `dvc exp exec-run`."""
     from dvc_task.proc.manager import ProcessManager
 
     signature = ProcessManager.run_signature
-    main = "import gc, sys; gc.disable(); from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
 
     def run_signature(self: Any, args: list[str], *others: Any, **named: Any) -> Any:
         if args[:3] == ["dvc", "exp", "exec-run"]:
-            args = [sys.executable, "-c", main, *args[1:]]
+            args = [sys.executable, "-m", "stages.lib.dvc_executor", *args[1:]]
         return signature(self, args, *others, **named)
 
     ProcessManager.run_signature = run_signature  # type: ignore[assignment, method-assign]

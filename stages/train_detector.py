@@ -19,14 +19,17 @@ import json
 import math
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.lib.command import stage_main
+from stages.lib.command import stage_main, threads
 from stages.lib.errors import UserError
 from stages.lib.params import Params, load_params
 from stages.lib.tables import Row, read_table, write_json, write_table
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from stages.lib.augment import Labelled
     from stages.lib.detector import Detection
+    from stages.lib.redraw import Autoencoder
 
 BRAND = Path("data/brand")
 RAW = Path("data/raw")
@@ -155,45 +159,66 @@ def write_dataset(training: Sequence[Source], folder: Path, params: Params, base
     negative, whose boxes are labelled as look-alikes. Of all but the first, a share is drawn anew by the base's
     autoencoder. All randomness comes from the picture's hash and the seed.
     """
+    from stages.lib.detector import NAMES
+    from stages.lib.progress import progress
+    from stages.lib.redraw import Autoencoder
+
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    autoencoder = Autoencoder(base) if params.detector.redrawn else None
+    write = partial(write_copies, folder=folder, params=params, autoencoder=autoencoder)
+    with workers() as each:
+        counts = list(progress(each(write, training), "augment", total=len(training), unit="picture"))
+    dataset = folder / "data.yaml"
+    dataset.write_text(f'path: "{folder.absolute()}"\ntrain: images\nval: images\nnames: {json.dumps(NAMES)}\n')
+    return dataset, sum(counts)
+
+
+@contextmanager
+def workers() -> Iterator[Callable[..., Iterable[Any]]]:
+    """A `map` on EMBLEM_THREADS workers, each of which computes on one core: the same bytes however many they are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(before)
+
+
+def write_copies(source: Source, folder: Path, params: Params, autoencoder: Autoencoder | None) -> int:
+    """Write all that the set has of one picture, and return how many that are."""
     import numpy as np
     from PIL import Image
 
     from stages.lib.augment import readable_view, spoiled
-    from stages.lib.detector import NAMES, prepare
-    from stages.lib.progress import progress
-    from stages.lib.redraw import Autoencoder
+    from stages.lib.detector import prepare
 
-    settings, count = params.detector, 0
-    autoencoder = Autoencoder(base) if settings.redrawn else None
-    (folder / "images").mkdir(parents=True)
-    (folder / "labels").mkdir()
-    for source in progress(training, "augment", total=len(training), unit="picture"):
-        original = load(source)
-        items = []
-        for copy in range(1 + settings.augmentations):
-            rng = picture_rng(source.sha256, params.seed, copy)
-            item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
-            items.append(item if copy == 0 else _vary(_recolour(item, params, rng), params, rng))
-        for copy in range(settings.spoiled if original.boxes else 0):
-            rng = picture_rng(source.sha256, params.seed, 1000 + copy)
-            item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
-            recoloured = _recolour(item, params, rng)
-            fake = spoiled(recoloured, params.brand.word, rng)
-            items.append(_vary(replace(fake, boxes=recoloured.boxes), params, rng))
-        for number, item in enumerate(items):
-            name_index = 0 if number <= settings.augmentations else 1
-            rng = picture_rng(source.sha256, params.seed, 2000 + number)
-            if autoencoder and number and rng.random() < settings.redrawn:
-                item = autoencoder.redrawn(item, params.resolution, rng)
-            picture, place = prepare(np.asarray(item.image), params.resolution, settings.image_size)
-            name = f"{source.sha256}-{number}"
-            Image.fromarray(picture).save(folder / "images" / f"{name}.png", compress_level=1)
-            lines = [_yolo_line(name_index, box, place, settings.image_size) for box in item.boxes]
-            (folder / "labels" / f"{name}.txt").write_text("".join(lines))
-            count += 1
-    dataset = folder / "data.yaml"
-    dataset.write_text(f'path: "{folder.absolute()}"\ntrain: images\nval: images\nnames: {json.dumps(NAMES)}\n')
-    return dataset, count
+    settings, original = params.detector, load(source)
+    items = []
+    for copy in range(1 + settings.augmentations):
+        rng = picture_rng(source.sha256, params.seed, copy)
+        item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
+        items.append(item if copy == 0 else _vary(_recolour(item, params, rng), params, rng))
+    for copy in range(settings.spoiled if original.boxes else 0):
+        rng = picture_rng(source.sha256, params.seed, 1000 + copy)
+        item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
+        recoloured = _recolour(item, params, rng)
+        fake = spoiled(recoloured, params.brand.word, rng)
+        items.append(_vary(replace(fake, boxes=recoloured.boxes), params, rng))
+    for number, item in enumerate(items):
+        name_index = 0 if number <= settings.augmentations else 1
+        rng = picture_rng(source.sha256, params.seed, 2000 + number)
+        if autoencoder and number and rng.random() < settings.redrawn:
+            item = autoencoder.redrawn(item, params.resolution, rng)
+        picture, place = prepare(np.asarray(item.image), params.resolution, settings.image_size)
+        name = f"{source.sha256}-{number}"
+        Image.fromarray(picture).save(folder / "images" / f"{name}.png", compress_level=1)
+        lines = [_yolo_line(name_index, box, place, settings.image_size) for box in item.boxes]
+        (folder / "labels" / f"{name}.txt").write_text("".join(lines))
+    return len(items)
 
 
 def picture_rng(sha256: str, seed: int, copy: int) -> np.random.Generator:
