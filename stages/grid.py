@@ -20,6 +20,7 @@ objects into each checkout, which takes seconds: here they are borrowed.
 from __future__ import annotations
 
 import fcntl
+import gc
 import io
 import itertools
 import os
@@ -39,6 +40,7 @@ from typing import Any
 import click
 
 from stages.lib.command import stage_main, threads
+from stages.lib.dvc_executor import parse_once
 from stages.lib.errors import UserError
 from stages.lib.params import Params, load_params, read_yaml
 from stages.lib.progress import progress
@@ -257,6 +259,7 @@ class Queue:
 
 def run_worker(node: str, clean: bool) -> None:
     """Be one of DVC's workers (as `dvc exp queue-worker` is) until the queue is empty, on checkouts that borrow git."""
+    parse_once()
     from dvc.repo import Repo
     from dvc.repo.experiments import utils
 
@@ -272,6 +275,8 @@ def run_worker(node: str, clean: bool) -> None:
 
     utils.push_refspec = push_refspec
     run_executors_of_ours()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)  # the collector took a third of what the worker does between experiments
     queue.celery.conf.broker_transport_options["polling_interval"] = 0.1  # seconds, by default one
     queue.worker.start(node, fsapp_clean=clean)
 

@@ -53,8 +53,8 @@ def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
         (r"seed: 20", "seed: [", "not readable as YAML"),
         (r"- lora\n", "- dreambooth\n", "methods = .*: each method may be named once"),
         (
-            r"precision: bf16",
-            "precision: true",
+            r"\n    precision: bf16",
+            "\n    precision: true",
             "finetune.dreambooth.precision = True: must be 'fp32', 'bf16' or 'fp16'",
         ),
     ],
