@@ -7,6 +7,7 @@ the same steps. Each measurement is a process of its own, ours and plain in turn
 
     python -m benchmarks.engine                       # the demo base, this machine, params.yaml's batches
     python -m benchmarks.engine --batch 8             # with this training batch for every method
+    python -m benchmarks.engine --batch 8 --compile   # ours compiled (compiling is not timed; it takes a minute each)
     python -m benchmarks.engine --sd15                # a base of Stable Diffusion 1.5's size, random weights (GPU)
 """
 
@@ -37,22 +38,31 @@ PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16, fro
 @click.option("--steps", default=21, help="training steps that are timed")
 @click.option("--rounds", default=2)
 @click.option("--batch", type=int, default=None, help="training batch of every method (default: params.yaml's)")
+@click.option("--compile", "compiled", is_flag=True, help="train with torch.compile, which the plain recipe does not")
 @click.option("--sd15", is_flag=True, help="a base of Stable Diffusion 1.5's size with random weights")
 @click.option("--child", default="", hidden=True)
 def main(
-    base: Path, data: Path | None, params_file: Path, steps: int, rounds: int, batch: int | None, sd15: bool, child: str
-) -> None:  # fmt: skip
+    base: Path,
+    data: Path | None,
+    params_file: Path,
+    steps: int,
+    rounds: int,
+    batch: int | None,
+    compiled: bool,
+    sd15: bool,
+    child: str,
+) -> None:
     """Measure ours and the plain recipe, and print a table of ratios."""
     if child:
         task = json.loads(child)
-        params = load_params(Path(task["params"]))
-        print(json.dumps(measure(task, with_batch(params, task["batch"]) if task["batch"] else params)))
+        print(json.dumps(measure(task, changed(load_params(Path(task["params"])), task["changes"]))))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         params = load_params(params_file)
         base = write_sd15_sized_base(folder / "base") if sd15 else base
         data = data or write_pictures(folder / "data", params.resolution, params.brand.token)
+        changes = ({"batch_size": batch} if batch else {}) | ({"compile": True} if compiled else {})
         tasks = [
             {"what": what, "who": who, "method": method}
             for method in METHODS
@@ -64,7 +74,7 @@ def main(
             for task in tasks:
                 paths = {"base": str(base), "data": str(data), "params": str(params_file), "folder": temporary}
                 command = [sys.executable, "-W", "ignore", "-m", "benchmarks.engine"]
-                arguments = ["--child", json.dumps({**task, **paths, "steps": steps, "batch": batch})]
+                arguments = ["--child", json.dumps({**task, **paths, "steps": steps, "changes": changes})]
                 done = subprocess.run([*command, *arguments], capture_output=True, text=True)
                 if done.returncode:
                     raise SystemExit(f"{task}: {done.stderr[-2000:]}")
@@ -74,10 +84,10 @@ def main(
         print_table(results)
 
 
-def with_batch(params: Params, batch: int) -> Params:
-    """The parameters with another training batch for every method."""
+def changed(params: Params, changes: dict[str, Any]) -> Params:
+    """The parameters with other settings for the training of every method."""
     finetune = params.finetune.model_copy(
-        update={name: getattr(params.finetune, name).model_copy(update={"batch_size": batch}) for name in METHODS}
+        update={name: getattr(params.finetune, name).model_copy(update=changes) for name in METHODS}
     )
     return params.model_copy(update={"finetune": finetune})
 
@@ -200,8 +210,11 @@ def train_plain(method: str, params: Params, base: Path, data: Path, task: dict[
     elif method == "lora":
         from peft import LoraConfig
 
-        shape = {"r": settings.rank, "lora_alpha": settings.alpha, "init_lora_weights": "gaussian"}
-        unet.add_adapter(LoraConfig(**shape, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+        from stages.finetune.lora import UNET_ATTENTION, UNET_OTHERS
+
+        layers = UNET_ATTENTION + (UNET_OTHERS if settings.convolutions else [])
+        shape = {"r": settings.rank, "lora_alpha": settings.strength, "init_lora_weights": "gaussian"}
+        unet.add_adapter(LoraConfig(**shape, target_modules=layers))
         text_encoder.add_adapter(LoraConfig(**shape, target_modules=["q_proj", "k_proj", "v_proj", "out_proj"]))
         trained = [p for part in (unet, text_encoder) for p in part.parameters() if p.requires_grad]
     else:

@@ -26,6 +26,7 @@ from demo.pictures import Pictures
 from demo.render import BRANDS, COLOURS, GARMENTS, HUGO, draw, legible, sample_scene
 from demo.training import WEIGHTS, demo_params, device, rng_of, to_tensor
 from stages.lib.detector import load_detector
+from stages.lib.params import load_params
 from stages.lib.reader import Reader, load_reader
 from stages.lib.scratch import digest, scratch_folder
 from stages.lib.words import word_read
@@ -122,14 +123,17 @@ def load_base(where: torch.device) -> StableDiffusionPipeline:
 def draw_prompts(
     pipeline: StableDiffusionPipeline, prompts: list[str], seed: int, steps: int = 15
 ) -> NDArray[np.uint8]:
-    """One picture for each prompt, [N, 64, 64, 3]; a picture's noise depends on its place in the list and the seed."""
-    drawn = []
+    """One picture for each prompt, [N, 64, 64, 3]; a picture's noise depends on its place in the list and the seed.
+
+    Guided as strongly as the pipeline's own samples are (params.yaml, sample.guidance_scale).
+    """
+    guidance, drawn = load_params().sample.guidance_scale, []
     for first in tqdm(range(0, len(prompts), 50), desc="drawing", mininterval=10):
         some = prompts[first : first + 50]
         noise = [torch.Generator().manual_seed(seed * 100_000 + first + k) for k in range(len(some))]
         with torch.autocast(pipeline.device.type, torch.bfloat16):
             images = pipeline(
-                some, generator=noise, num_inference_steps=steps, guidance_scale=7.5, output_type="np"
+                some, generator=noise, num_inference_steps=steps, guidance_scale=guidance, output_type="np"
             ).images
         drawn.append((images * 255).round().astype(np.uint8))
     return np.concatenate(drawn)

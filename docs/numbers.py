@@ -90,10 +90,16 @@ def training_table(params: Params, epochs: Mapping[str, Sequence[Numbers]]) -> s
             ("LoRA, learning rate of the UNet", "1e-4 to 5e-6", f"{lora.unet_lr:g}"),
             ("LoRA, learning rate of the text encoder", "1e-4 to 5e-6", f"{lora.text_encoder_lr:g}"),
             ("LoRA, rank", "five values up to 64", str(lora.rank)),
+            (
+                "LoRA, adapted layers",
+                "attention",
+                "attention, UNet's convolutions" if lora.convolutions else "attention",
+            ),
             ("LoRA models of the grid", "125", f"{size} in `grid:`, none of them in this run"),
             ("times that an epoch shows a picture, by method", "1", ", ".join(repeats)),
             ("epochs", "30", one_or_each({max(found) for found in tuned.values()})),
             ("checkpoints a method", "10 (every 3 epochs)", one_or_each({len(found) for found in tuned.values()})),
+            ("guidance of the samples", "not known here", f"{params.sample.guidance_scale:g}"),
             ("pictures a checkpoint", "48 (six prompts, eight pictures)", one_or_each(images)),
         ],
     )

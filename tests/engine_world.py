@@ -65,7 +65,7 @@ def small_params(**changes: Any) -> Params:
     content["finetune"]["textual_inversion"] |= {"num_vectors": 2, "initializer_word": "logo"}
     for settings in content["finetune"].values():
         settings |= {"epochs": 4, "save_every": 2, "batch_size": 2, "precision": "fp32", "lr_scheduler": "constant"}
-        settings |= {"repeats": 1}
+        settings |= {"repeats": 1, "lr_warmup_steps": 0}
         settings |= {key: value for key, value in changes.items() if key in settings}
     content["sample"] |= changes.pop("sample", {})
     content |= {key: value for key, value in changes.items() if key in content}

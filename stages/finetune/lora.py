@@ -1,4 +1,8 @@
-"""LoRA (Hu et al. 2022; paper 3.3): rank-r adapters on the attention of UNet and text encoder learn, nothing else."""
+"""LoRA (Hu et al. 2022; paper 3.3): rank-r adapters on the attention of UNet and text encoder learn, nothing else.
+
+With `finetune.lora.convolutions` the UNet's convolutions and feed-forward layers have adapters too, as in the variant
+that its users call LoCon (Yeh et al. 2024, section 3.1).
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,19 @@ from stages.lib.errors import UserError
 from stages.lib.machine import derive_seed
 from stages.lib.params import LoRA as Settings
 from stages.lib.params import Params
-from stages.lib.weights import LORA_FILE, lora_tensors, write_kohya, write_lora
+from stages.lib.weights import LORA_FILE, change, lora_tensors, write_kohya, write_lora
 
-UNET_LINEARS = ["to_q", "to_k", "to_v", "to_out.0"]
-TEXT_LINEARS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+UNET_ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
+UNET_OTHERS = [
+    *("proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+    *("conv1", "conv2", "conv_shortcut", "time_emb_proj", "downsamplers.0.conv", "upsamplers.0.conv"),
+]
+"""The other layers of transformer, residual and resampling blocks: those that kohya's tools and A1111 can load."""
 
 
 class LoRA(Method):
-    """Trains W0 + (alpha / rank) B A on every attention projection, B from 0; each part at its own learning rate."""
+    """Trains W0 + (alpha / rank) B A on every adapted layer, B from 0; each part at its own learning rate."""
 
     settings: Settings
 
@@ -37,9 +46,12 @@ class LoRA(Method):
             raise UserError("finetune.lora: unet_lr and text_encoder_lr are both 0: nothing would be trained")
         self.parts = {name: getattr(base, name) for name, rate in rates.items() if rate > 0}
         self.trains_text = "text_encoder" in self.parts
+        layers = {"unet": UNET_ATTENTION, "text_encoder": TEXT_ATTENTION}
+        if self.settings.convolutions:
+            layers["unet"] = UNET_ATTENTION + UNET_OTHERS
         torch.manual_seed(derive_seed(params.seed, "lora"))
         for name, part in self.parts.items():
-            add_adapter(part, self.settings.rank, self.settings.alpha, UNET_LINEARS if name == "unet" else TEXT_LINEARS)
+            add_adapter(part, self.settings.rank, self.settings.strength, layers[name])
             for parameter_name, parameter in part.named_parameters():
                 if parameter.requires_grad:
                     self.trained[f"{name}.{parameter_name}"] = parameter
@@ -52,7 +64,7 @@ class LoRA(Method):
         unet, text_encoder = adapters.get("unet", {}), adapters.get("text_encoder", {})
         write_lora(folder, unet, text_encoder, configs, metadata)
         kohya = folder / kohya_file(self.params.brand.token)
-        write_kohya(kohya, unet, text_encoder, self.settings.rank, self.settings.alpha, metadata)
+        write_kohya(kohya, unet, text_encoder, self.settings.rank, self.settings.strength, metadata)
 
     @override
     def loaders(self) -> list[Callable[[Any, Path], None]]:
@@ -63,12 +75,12 @@ class LoRA(Method):
 
     @override
     def put(self, pipeline: Any) -> None:
-        scale = self.settings.alpha / self.settings.rank
+        scale = self.settings.strength / self.settings.rank
         for name in self.trained:
             if name.endswith(".lora_A.default.weight"):
-                part, linear = name.removesuffix(".lora_A.default.weight").split(".", 1)
+                part, layer = name.removesuffix(".lora_A.default.weight").split(".", 1)
                 down, up = self.trained[name], self.trained[name.replace(".lora_A.", ".lora_B.")]
-                getattr(pipeline, part).get_parameter(f"{linear}.weight").add_(scale * (up @ down))
+                getattr(pipeline, part).get_parameter(f"{layer}.weight").add_(change(down, up, scale))
 
     @override
     def how_to_load(self) -> str:
@@ -80,17 +92,17 @@ class LoRA(Method):
         return [f"For A1111, ComfyUI and Forge: put `epoch-NN/{file}` into their LoRA folder.", ""]
 
 
-def add_adapter(module: Any, rank: int, alpha: float, linears: list[str]) -> None:
-    """Add a peft adapter with fp32 weights to a module, the only ones of it that train."""
+def add_adapter(module: Any, rank: int, alpha: float, layers: list[str]) -> None:
+    """Add a peft adapter with fp32 weights to these layers of a module, the only ones of it that train."""
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
     from peft.tuners.lora import LoraLayer
 
-    config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=linears)
+    config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=layers)
     module.add_adapter(config)
     cast_training_params([module], torch.float32)
     for layer in module.modules():
-        if isinstance(layer, LoraLayer):
+        if isinstance(layer, LoraLayer) and isinstance(layer.base_layer, torch.nn.Linear):
             layer.forward = partial(adapted_linear, layer)
 
 

@@ -129,7 +129,7 @@ def misspelling(word: str, rng: np.random.Generator) -> str:
 
 
 def other_letter(letter: str, rng: np.random.Generator) -> str:
-    """Another letter: any in two of five cases, else the likelier the more it looks like this one (C, O, Q for a G).
+    """Another letter: any in two of five cases, else the likelier the more it looks like this one (S for a G).
 
     What is taken for the logo is nearly always one such letter off; chosen evenly, they would come too seldom.
     """

@@ -7,11 +7,12 @@ holds every number, so that what DVC hashes is what ran. Importing this module c
 from __future__ import annotations
 
 import difflib
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
@@ -186,13 +187,27 @@ class TextualInversion(Training):
     initializer_word: Annotated[str, Field(min_length=1)]
 
 
+def above_0_or_rank(value: Any) -> Any:
+    """The value, if it is one of finetune.lora.alpha. Raises ValueError."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value == "rank" or (number and 0 < value < math.inf):
+        return value
+    raise ValueError('must be a number greater than 0, or "rank"')
+
+
 class LoRA(Training):
-    """Low-rank adapters of the UNet's and the text encoder's attention are trained."""
+    """Low-rank adapters of the UNet and of the text encoder's attention are trained."""
 
     unet_lr: NonNegative
     text_encoder_lr: NonNegative
     rank: Annotated[int, Field(ge=1, le=1024)]
-    alpha: Positive
+    alpha: Annotated[float | Literal["rank"], BeforeValidator(above_0_or_rank)]
+    convolutions: bool
+
+    @property
+    def strength(self) -> float:
+        """Alpha as a number: what the adapters' sum is multiplied by, over the rank."""
+        return float(self.rank) if self.alpha == "rank" else self.alpha
 
 
 class Finetune(Section):

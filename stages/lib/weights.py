@@ -66,7 +66,10 @@ def write_unet(folder: Path, unet: Any, weights: Mapping[str, torch.Tensor], met
 
 
 def lora_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The adapter of a module as {"<linear's name>.lora_A.weight": [rank, in], "<...>.lora_B.weight": [out, rank]}."""
+    """The adapter of a module as {"<layer's name>.lora_A.weight": [rank, in], "<...>.lora_B.weight": [out, rank]}.
+
+    Of a convolution they are [rank, in, height, width] and [out, rank, 1, 1].
+    """
     from peft import get_peft_model_state_dict
 
     # Without the flag, a text encoder whose vocabulary grew would bring its whole embedding along.
@@ -176,8 +179,8 @@ class StaticWeights:
         elif method == "lora":
             for part, name, down, up, scale in read_lora(checkpoint / LORA_FILE):
                 pristine = self.pristine[f"{part}.{name}"]
-                merged = pristine + scale * (up.float().to(pristine.device) @ down.float().to(pristine.device))
-                getattr(self.base, part).get_parameter(f"{name}.weight").copy_(merged)
+                added = change(down.float().to(pristine.device), up.float().to(pristine.device), scale)
+                getattr(self.base, part).get_parameter(f"{name}.weight").copy_(pristine + added)
         else:
             return self._load_embeddings(checkpoint / EMBEDDINGS_FILE)
         return 1
@@ -199,14 +202,19 @@ class StaticWeights:
 
 
 def read_lora(path: Path) -> list[tuple[str, str, torch.Tensor, torch.Tensor, float]]:
-    """A diffusers LoRA file as (part, linear's name, down [rank, in], up [out, rank], alpha / rank)."""
+    """A diffusers LoRA file as (part, layer's name, down and up as in `lora_tensors`, alpha / rank)."""
     tensors = load_file(path)
     adapter = json.loads(read_metadata(path)["lora_adapter_metadata"])
-    linears = []
+    layers = []
     for key in sorted(tensors):
         if key.endswith(".lora_A.weight"):
             part, name = key.removesuffix(".lora_A.weight").split(".", 1)
             scale = adapter[f"{part}.lora_alpha"] / adapter[f"{part}.r"]
             up = tensors[key.replace(".lora_A.", ".lora_B.")]
-            linears.append((part, name.removeprefix("text_model."), tensors[key], up, scale))
-    return linears
+            layers.append((part, name.removeprefix("text_model."), tensors[key], up, scale))
+    return layers
+
+
+def change(down: torch.Tensor, up: torch.Tensor, scale: float) -> torch.Tensor:
+    """What an adapter adds to a weight, scale x B A (Hu et al. 2022, equation 3), in the weight's shape."""
+    return scale * (up.flatten(1) @ down.flatten(1)).view(len(up), *down.shape[1:])

@@ -47,6 +47,11 @@ def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
         (r"    rank: \d+", "    rank: 0", "finetune.lora.rank = 0: must be greater than or equal to 1"),
         (r"threshold: 0.70", "threshold: 1.7", "score.threshold = 1.7: must be less than or equal to 1"),
         (r"    rank: \d+ .*\n", "", "finetune.lora.rank is missing"),
+        (
+            r"    alpha: rank",
+            "    alpha: 0",
+            "finetune.lora.alpha = 0: must be a number greater than 0, or .rank.",
+        ),
         (r"epochs: 30", "epochs: 31", "finetune.dreambooth.*epochs = 31 must be a multiple of save_every = 3"),
         (r"scheduler: dpm\+\+", "scheduler: dpmpp", "sample.scheduler = 'dpmpp': must be 'dpm"),
         (r"a mug with a \{token\} logo", "a mug", r"sample.prompts.3 = 'a mug': must contain \{token\} exactly once"),

@@ -14,6 +14,7 @@ from stages.lib.errors import UserError
 from stages.lib.weights import (
     StaticWeights,
     add_token,
+    change,
     read_lora,
     read_metadata,
     spell_out,
@@ -56,20 +57,30 @@ def test_lora_files_keep_alpha_and_rank(tmp_path: Path) -> None:
     assert "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight" in kohya
 
 
-def test_adapters_in_turn_leave_no_trace_of_each_other(tmp_path: Path) -> None:
+def test_what_a_convolutions_adapter_adds_is_the_two_convolutions_in_one() -> None:
+    down, up, x = torch.randn(2, 3, 3, 3), torch.randn(5, 2, 1, 1), torch.randn(1, 3, 6, 6)
+    conv2d = torch.nn.functional.conv2d
+    assert torch.allclose(conv2d(x, change(down, up, 0.5)), 0.5 * conv2d(conv2d(x, down), up), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer", ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "mid_block.resnets.0.conv1"]
+)
+def test_adapters_in_turn_leave_no_trace_of_each_other(layer: str, tmp_path: Path) -> None:
     base = load_base(write_tiny_base(tmp_path / "base"), torch.device("cpu"))
-    linear = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
-    pristine = base.unet.get_parameter(f"{linear}.weight").clone()
+    pristine = base.unet.get_parameter(f"{layer}.weight").clone()
+    wide, deep, *size = pristine.shape
     for number in range(2):
-        pair = {f"{linear}.lora_A.weight": torch.randn(2, 32), f"{linear}.lora_B.weight": torch.randn(32, 2) * number}
+        down, up = torch.randn(2, deep, *size), number * torch.randn(wide, 2, *(1 for _ in size))
+        pair = {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}
         write_lora(tmp_path / str(number), pair, {}, {"unet": {"r": 2, "lora_alpha": 2.0}}, {})
     weights = StaticWeights(base, "<t>")
     weights.prepare("lora", tmp_path / "0")
-    address = base.unet.get_parameter(f"{linear}.weight").data_ptr()
+    address = base.unet.get_parameter(f"{layer}.weight").data_ptr()
     for number in (1, 1, 0):
         weights.load("lora", tmp_path / str(number))
-        assert torch.equal(base.unet.get_parameter(f"{linear}.weight"), pristine) == (number == 0)
-    assert base.unet.get_parameter(f"{linear}.weight").data_ptr() == address
+        assert torch.equal(base.unet.get_parameter(f"{layer}.weight"), pristine) == (number == 0)
+    assert base.unet.get_parameter(f"{layer}.weight").data_ptr() == address
 
 
 def test_a_token_that_the_base_knows_is_refused(tmp_path: Path) -> None:

@@ -78,9 +78,12 @@ def stock_step(method: str, params: Params, data: Path, base_folder: Path) -> tu
         from peft import LoraConfig
 
         settings = params.finetune.lora
-        shape = {"r": settings.rank, "lora_alpha": settings.alpha, "init_lora_weights": "gaussian"}
+        shape = {"r": settings.rank, "lora_alpha": settings.strength, "init_lora_weights": "gaussian"}
         torch.manual_seed(derive_seed(params.seed, "lora"))
-        unet.add_adapter(LoraConfig(**shape, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+        layers = ["to_q", "to_k", "to_v", "to_out.0"]
+        if settings.convolutions:
+            layers = stock_layers(unet)
+        unet.add_adapter(LoraConfig(**shape, target_modules=layers))
         text_encoder.add_adapter(LoraConfig(**shape, target_modules=["q_proj", "k_proj", "v_proj", "out_proj"]))
         trained = [
             {"params": [p for p in part.parameters() if p.requires_grad], "lr": rate}
@@ -139,13 +142,31 @@ def stock_step(method: str, params: Params, data: Path, base_folder: Path) -> tu
     return gradient, torch.cat([p.detach().flatten() for p in parameters])
 
 
+def stock_layers(unet: torch.nn.Module) -> list[str]:
+    """Names of every linear and convolution inside the blocks that kohya's tools adapt, attention's with them."""
+    from diffusers.models.downsampling import Downsample2D
+    from diffusers.models.resnet import ResnetBlock2D
+    from diffusers.models.transformers.transformer_2d import Transformer2DModel
+    from diffusers.models.upsampling import Upsample2D
+
+    return [
+        f"{name}.{inner}"
+        for name, block in unet.named_modules()
+        if isinstance(block, (Transformer2DModel, ResnetBlock2D, Downsample2D, Upsample2D))
+        for inner, layer in block.named_modules()
+        if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d))
+    ]
+
+
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_step_is_the_step_of_stock_diffusers_and_peft(method: str, data: Path, base: Path) -> None:
-    params = small_params(batch_size=4)
+@pytest.mark.parametrize(("method", "convolutions"), [*((method, True) for method in METHODS), ("lora", False)])
+def test_a_step_is_the_step_of_stock_diffusers_and_peft(
+    method: str, convolutions: bool, data: Path, base: Path
+) -> None:
+    params = small_params(batch_size=4, convolutions=convolutions)
     gradient, weights = stock_step(method, params, data, base)
     run = start(method, params, data, base)
     run.gradients(0)
