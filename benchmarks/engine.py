@@ -63,6 +63,8 @@ def main(
         base = write_sd15_sized_base(folder / "base") if sd15 else base
         data = data or write_pictures(folder / "data", params.resolution, params.brand.token)
         changes = ({"batch_size": batch} if batch else {}) | ({"compile": True} if compiled else {})
+        for method in METHODS:  # here, so that they are in the memory of neither
+            checkpoints(method, changed(params, changes), base, folder)
         tasks = [
             {"what": what, "who": who, "method": method}
             for method in METHODS
@@ -152,19 +154,15 @@ def timed(step: Callable[[int], Any], count: int, pictures: int) -> dict[str, An
 
 def train_ours(method: str, params: Params, base: Path, data: Path, task: dict[str, Any]) -> dict[str, Any]:
     """The loop's own steps, as `finetune` runs them."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from stages.finetune import method_class
     from stages.finetune.loop import Plan, Processes, Resident, Run
     from stages.finetune.pictures import read_pictures, read_rows
     from stages.lib.diffusion import load_base
-    from stages.lib.machine import DTYPES, prepare_machine
+    from stages.lib.machine import prepare_machine
 
     loaded = load_base(base, prepare_machine())
     settings = getattr(params.finetune, method)
-    if method != "dreambooth":
-        loaded.unet.to(getattr(torch, DTYPES[settings.precision]))
     chosen = method_class(method)(loaded, params)
     rows = read_rows(data)
     pictures = read_pictures(rows, data, loaded, params.resolution)
@@ -176,6 +174,8 @@ def train_ours(method: str, params: Params, base: Path, data: Path, task: dict[s
         run.step(number)
 
     result = {**timed(step, task["steps"], settings.batch_size), "megabytes": peak_megabytes()}
+    from torch.utils.flop_counter import FlopCounterMode  # after the peak is read: it brings much along
+
     with FlopCounterMode(display=False) as counter:
         run.gradients(0)
     flops = counter.get_total_flops() * task["steps"] / result["seconds"]

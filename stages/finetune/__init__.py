@@ -119,12 +119,9 @@ def run(
     device: Any,
 ) -> None:
     """Everything between the inputs and a finished scratch folder."""
-    import torch
-
     from stages.finetune.loop import train
     from stages.finetune.pictures import logo_coverage, read_pictures, read_rows, weigh_logos
     from stages.lib.diffusion import load_base, too_long
-    from stages.lib.machine import DTYPES
 
     rows = read_rows(data)
     base = load_base(base_folder, device)
@@ -132,8 +129,6 @@ def run(
     coverage = logo_coverage(rows, pictures.mask, base.latent_scale)
     settings = getattr(params.finetune, name)
     pictures.mask = weigh_logos(rows, pictures.mask, base.latent_scale, settings.logo_weight)
-    if name != "dreambooth":  # what is frozen needs no fp32
-        base.unet.to(getattr(torch, DTYPES[settings.precision]))
     method = method_class(name)(base, params)
     captions = method.captions(rows)
     cut = too_long(base, [method.prompt(caption) for caption in captions])

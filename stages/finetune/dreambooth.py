@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from typing_extensions import override
 
-from stages.finetune.method import Method
+from stages.finetune.method import Method, add_gradient
 from stages.lib.diffusion import Base, draw, encode_prompts, fill_token
 from stages.lib.machine import derive_seed
 from stages.lib.params import DreamBooth as Settings
@@ -18,7 +19,11 @@ from stages.lib.weights import write_unet
 
 
 class DreamBooth(Method):
-    """Trains every weight of the UNet in fp32; the text encoder is frozen, so captions are encoded once."""
+    """Trains every weight of the UNet; the text encoder is frozen, so captions are encoded once.
+
+    Where the arithmetic is not fp32, the UNet computes on a rounded copy of the fp32 weights that are trained
+    (Micikevicius et al. 2018, section 3.1), which is made once an update: autocast would round at every use.
+    """
 
     settings: Settings
 
@@ -28,6 +33,10 @@ class DreamBooth(Method):
         self.settings = params.finetune.dreambooth
         base.unet.requires_grad_(True)
         self.trained = dict(base.unet.named_parameters())
+        if self.settings.precision != "fp32":
+            self.trained = {name: nn.Parameter(weight.detach().clone()) for name, weight in self.trained.items()}
+            self.round_unet()
+        self.rounded = [] if self.settings.precision == "fp32" else list(base.unet.parameters())
         self.learning_rates = dict.fromkeys(self.trained, self.settings.learning_rate)
 
     @override
@@ -61,8 +70,26 @@ class DreamBooth(Method):
         return torch.cat(drawn)
 
     @override
+    @torch.no_grad()
+    def after_backward(self) -> None:
+        for weight, rounded in zip(self.trained.values(), self.rounded, strict=False):
+            if rounded.grad is not None:
+                add_gradient(weight, rounded.grad)
+                rounded.grad = None
+
+    @override
+    @torch.no_grad()
+    def after_update(self) -> None:
+        for weight, rounded in zip(self.trained.values(), self.rounded, strict=False):
+            rounded.copy_(weight)
+
+    @override
+    def after_resume(self) -> None:
+        self.after_update()
+
+    @override
     def save(self, folder: Path, metadata: dict[str, str]) -> None:
-        write_unet(folder, self.base.unet, self._rounded(), metadata)
+        write_unet(folder, self.base.unet, self._saved(), metadata)
 
     @override
     def loaders(self) -> list[Callable[[Any, Path], None]]:
@@ -78,9 +105,9 @@ class DreamBooth(Method):
 
     @override
     def put(self, pipeline: Any) -> None:
-        pipeline.unet.load_state_dict({name: tensor.float() for name, tensor in self._rounded().items()})
+        pipeline.unet.load_state_dict({name: tensor.float() for name, tensor in self._saved().items()})
 
-    def _rounded(self) -> dict[str, torch.Tensor]:
+    def _saved(self) -> dict[str, torch.Tensor]:
         dtype = torch.float16 if self.settings.save_precision == "fp16" else torch.float32
         return {name: parameter.detach().to(dtype) for name, parameter in self.trained.items()}
 

@@ -288,6 +288,8 @@ class Run:
                 # Processes average their gradients; times their number, the average is the sum over the pictures.
                 total = (losses * weights[part]).sum() * (0 if idle else self.processes.count)
                 self.scaler.scale(total).backward()
+                if start == starts[-1] or self.processes.count == 1:  # before, the processes' sum is still to come
+                    self.method.after_backward()
                 if not idle:
                     self.losses[update, part] = losses.detach()
 
@@ -431,6 +433,7 @@ class Run:
             for average, weight in zip(self.average, state["average"], strict=True):
                 average.copy_(weight)
             self.losses.copy_(state["losses"])
+        self.method.after_resume()
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from typing_extensions import override
 
-from stages.finetune.method import Method
+from stages.finetune.method import Method, add_gradient
 from stages.lib.diffusion import Base
 from stages.lib.errors import UserError
 from stages.lib.machine import derive_seed
 from stages.lib.params import LoRA as Settings
 from stages.lib.params import Params
-from stages.lib.weights import LORA_FILE, change, lora_tensors, write_kohya, write_lora
+from stages.lib.weights import LORA_FILE, change, write_kohya, write_lora
 
 UNET_ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
@@ -30,6 +32,36 @@ UNET_OTHERS = [
     *("conv1", "conv2", "conv_shortcut", "time_emb_proj", "downsamplers.0.conv", "upsamplers.0.conv"),
 ]
 """The other layers of transformer, residual and resampling blocks: those that kohya's tools and A1111 can load."""
+
+
+@dataclass
+class Adapted:
+    """A layer's weight W0 + scale x B A: the one that the layer computes with, W0 in fp32, and the adapter's A and B.
+
+    A step computes with the sum, as the sampler does, so it costs no more than one without adapters. The gradients of
+    A and B follow from the sum's: scale x B^T G and scale x G A^T.
+    """
+
+    weight: nn.Parameter
+    pristine: torch.Tensor
+    down: nn.Parameter
+    up: nn.Parameter
+    scale: float
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Renew the sum."""
+        down, up = self.down.flatten(1), self.up.flatten(1)
+        self.weight.copy_(torch.addmm(self.pristine.flatten(1), up, down, alpha=self.scale).view_as(self.weight))
+
+    @torch.no_grad()
+    def share_gradient(self) -> None:
+        """Hand the sum's gradient on to A and B, and forget it."""
+        if self.weight.grad is not None:
+            gradient = self.scale * self.weight.grad.flatten(1).float()
+            self.weight.grad = None
+            add_gradient(self.down, (self.up.flatten(1).t() @ gradient).view_as(self.down))
+            add_gradient(self.up, (gradient @ self.down.flatten(1).t()).view_as(self.up))
 
 
 class LoRA(Method):
@@ -46,22 +78,40 @@ class LoRA(Method):
             raise UserError("finetune.lora: unet_lr and text_encoder_lr are both 0: nothing would be trained")
         self.parts = {name: getattr(base, name) for name, rate in rates.items() if rate > 0}
         self.trains_text = "text_encoder" in self.parts
-        layers = {"unet": UNET_ATTENTION, "text_encoder": TEXT_ATTENTION}
+        targets = {"unet": UNET_ATTENTION, "text_encoder": TEXT_ATTENTION}
         if self.settings.convolutions:
-            layers["unet"] = UNET_ATTENTION + UNET_OTHERS
+            targets["unet"] = UNET_ATTENTION + UNET_OTHERS
+        self.adapted: list[Adapted] = []
         torch.manual_seed(derive_seed(params.seed, "lora"))
-        for name, part in self.parts.items():
-            add_adapter(part, self.settings.rank, self.settings.strength, layers[name])
-            for parameter_name, parameter in part.named_parameters():
-                if parameter.requires_grad:
-                    self.trained[f"{name}.{parameter_name}"] = parameter
-                    self.learning_rates[f"{name}.{parameter_name}"] = rates[name]
+        for part_name, part in self.parts.items():
+            for name, adapted in add_adapter(part, self.settings.rank, self.settings.strength, targets[part_name]):
+                self.adapted.append(adapted)
+                for kind, matrix in (("lora_A", adapted.down), ("lora_B", adapted.up)):
+                    self.trained[f"{part_name}.{name}.{kind}.weight"] = matrix
+                    self.learning_rates[f"{part_name}.{name}.{kind}.weight"] = rates[part_name]
+        self.round_unet()
+
+    @override
+    def after_backward(self) -> None:
+        for adapted in self.adapted:
+            adapted.share_gradient()
+
+    @override
+    def after_update(self) -> None:
+        for adapted in self.adapted:
+            adapted.merge()
+
+    @override
+    def after_resume(self) -> None:
+        self.after_update()
 
     @override
     def save(self, folder: Path, metadata: dict[str, str]) -> None:
-        adapters = {name: lora_tensors(part) for name, part in self.parts.items()}
+        unet, text_encoder = (
+            {name.removeprefix(part): matrix for name, matrix in self.trained.items() if name.startswith(part)}
+            for part in ("unet.", "text_encoder.")
+        )
         configs = {name: part.peft_config["default"].to_dict() for name, part in self.parts.items()}
-        unet, text_encoder = adapters.get("unet", {}), adapters.get("text_encoder", {})
         write_lora(folder, unet, text_encoder, configs, metadata)
         kohya = folder / kohya_file(self.params.brand.token)
         write_kohya(kohya, unet, text_encoder, self.settings.rank, self.settings.strength, metadata)
@@ -77,8 +127,8 @@ class LoRA(Method):
     def put(self, pipeline: Any) -> None:
         scale = self.settings.strength / self.settings.rank
         for name in self.trained:
-            if name.endswith(".lora_A.default.weight"):
-                part, layer = name.removesuffix(".lora_A.default.weight").split(".", 1)
+            if name.endswith(".lora_A.weight"):
+                part, layer = name.removesuffix(".lora_A.weight").split(".", 1)
                 down, up = self.trained[name], self.trained[name.replace(".lora_A.", ".lora_B.")]
                 getattr(pipeline, part).get_parameter(f"{layer}.weight").add_(change(down, up, scale))
 
@@ -92,60 +142,25 @@ class LoRA(Method):
         return [f"For A1111, ComfyUI and Forge: put `epoch-NN/{file}` into their LoRA folder.", ""]
 
 
-def add_adapter(module: Any, rank: int, alpha: float, layers: list[str]) -> None:
-    """Add a peft adapter with fp32 weights to these layers of a module, the only ones of it that train."""
-    from diffusers.training_utils import cast_training_params
+def add_adapter(module: Any, rank: int, alpha: float, layers: list[str]) -> list[tuple[str, Adapted]]:
+    """Add a peft adapter to these layers of a module; each one's name and its matrices, in fp32, as peft starts them.
+
+    The layers are left to compute with one weight, the sum: peft's own forward would be four kernels for one.
+    """
     from peft import LoraConfig
     from peft.tuners.lora import LoraLayer
 
     config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=layers)
     module.add_adapter(config)
-    cast_training_params([module], torch.float32)
-    for layer in module.modules():
-        if isinstance(layer, LoraLayer) and isinstance(layer.base_layer, torch.nn.Linear):
-            layer.forward = partial(adapted_linear, layer)
-
-
-def adapted_linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
-    """What peft's layer computes, W0 x + b + (alpha / rank) B A x, in half of its kernels; [..., in] -> [..., out]."""
-    base, dtype = layer.base_layer, x.dtype
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-    flat = x.reshape(-1, x.shape[-1]).to(dtype)
-    out: torch.Tensor = _AdaptedLinear.apply(flat, base.weight, base.bias, down, up, layer.scaling["default"])
-    return out.view(*x.shape[:-1], out.shape[-1])
-
-
-class _AdaptedLinear(torch.autograd.Function):
-    """The linear of a frozen weight and an adapter, in the dtype of its input; the adapter's gradients in its own."""
-
-    @staticmethod
-    def forward(
-        context: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        down: torch.Tensor,
-        up: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        weight, a, b = weight.to(x.dtype), down.to(x.dtype), (scale * up).to(x.dtype)
-        inner = x @ a.t()
-        out = x @ weight.t() if bias is None else torch.addmm(bias.to(x.dtype), x, weight.t())
-        context.save_for_backward(x, weight, a, b, inner)
-        context.scale, context.dtype = scale, down.dtype
-        return out.addmm_(inner, b.t())
-
-    @staticmethod
-    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, a, b, inner = context.saved_tensors
-        gradient = gradients[0]
-        inner_gradient = gradient @ b
-        of_down = (inner_gradient.t() @ x).to(context.dtype)
-        of_up = (gradient.t() @ inner).to(context.dtype) * context.scale
-        of_x = (gradient @ weight).addmm_(inner_gradient, a) if context.needs_input_grad[0] else None
-        return of_x, None, None, of_down, of_up, None
+    module.requires_grad_(False)
+    found = []
+    for name, layer in module.named_modules():
+        if isinstance(layer, LoraLayer):
+            weight = layer.base_layer.weight.requires_grad_(True)
+            down, up = (nn.Parameter(part["default"].weight.float().clone()) for part in (layer.lora_A, layer.lora_B))
+            found.append((name, Adapted(weight, weight.detach().float().clone(), down, up, alpha / rank)))
+            layer.forward = layer.base_layer.forward
+    return found
 
 
 def kohya_file(token: str) -> str:

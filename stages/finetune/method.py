@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from stages.lib.diffusion import Base
+from stages.lib.machine import DTYPES
 from stages.lib.params import Params, Training
 
 
@@ -28,6 +29,10 @@ class Method(ABC):
         self.trained: dict[str, nn.Parameter] = {}
         self.learning_rates: dict[str, float] = {}
 
+    def round_unet(self) -> None:
+        """Have the UNet compute in the precision asked for; what is trained is kept in fp32 by whoever trains it."""
+        self.base.unet.to(getattr(torch, DTYPES[self.settings.precision]))
+
     def captions(self, rows: list[dict[str, Any]]) -> list[str]:
         """The caption under which each picture is trained."""
         return [row["text"] for row in rows]
@@ -36,8 +41,16 @@ class Method(ABC):
         """A caption as the tokenizer must see it."""
         return text
 
+    def after_backward(self) -> None:
+        """What is done to the gradients after each backward pass, if anything."""
+        return
+
     def after_update(self) -> None:
         """What is done to the weights after each update, if anything."""
+        return
+
+    def after_resume(self) -> None:
+        """What is done after weights were read from a state, if anything."""
         return
 
     @abstractmethod
@@ -67,3 +80,9 @@ class Method(ABC):
     def draw_class_pictures(self) -> torch.Tensor | None:
         """Pictures of the class, drawn by the untouched base (prior preservation): uint8 [n, r, r, 3], or None."""
         return None
+
+
+def add_gradient(parameter: nn.Parameter, gradient: torch.Tensor) -> None:
+    """Add to a parameter's gradient, of which there may be none yet."""
+    gradient = gradient.to(parameter.dtype)
+    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)

@@ -39,6 +39,7 @@ class TextualInversion(Method):
         base.text_encoder.set_input_embeddings(self.embedding)
         self.trained = {"vectors": self.embedding.vectors}
         self.learning_rates = {"vectors": self.settings.learning_rate}
+        self.round_unet()
 
     @override
     def prompt(self, text: str) -> str:

@@ -65,18 +65,6 @@ def write_unet(folder: Path, unet: Any, weights: Mapping[str, torch.Tensor], met
     (folder / "unet" / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def lora_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The adapter of a module as {"<layer's name>.lora_A.weight": [rank, in], "<...>.lora_B.weight": [out, rank]}.
-
-    Of a convolution they are [rank, in, height, width] and [out, rank, 1, 1].
-    """
-    from peft import get_peft_model_state_dict
-
-    # Without the flag, a text encoder whose vocabulary grew would bring its whole embedding along.
-    tensors: dict[str, torch.Tensor] = get_peft_model_state_dict(module, save_embedding_layers=False)
-    return tensors
-
-
 def write_lora(
     folder: Path,
     unet: Mapping[str, torch.Tensor],
@@ -84,9 +72,11 @@ def write_lora(
     configs: Mapping[str, Mapping[str, Any]],
     metadata: Mapping[str, str],
 ) -> None:
-    """Write an adapter as diffusers does. `configs` holds the peft configuration of "unet" and of "text_encoder".
+    """Write an adapter as diffusers does.
 
-    Without them (rank and alpha) a reader takes alpha for the rank, and the picture is silently another one.
+    `unet` and `text_encoder` are {"<layer's name>.lora_A.weight": [rank, in], "<...>.lora_B.weight": [out, rank]}; of a
+    convolution, [rank, in, height, width] and [out, rank, 1, 1]. `configs` holds the peft configurations of both.
+    Without these (rank and alpha) a reader takes alpha for the rank, and the picture is silently another one.
     """
     tensors = {f"unet.{name}": tensor for name, tensor in unet.items()}
     tensors |= {f"text_encoder.text_model.{name}": tensor for name, tensor in text_encoder.items()}
@@ -202,7 +192,7 @@ class StaticWeights:
 
 
 def read_lora(path: Path) -> list[tuple[str, str, torch.Tensor, torch.Tensor, float]]:
-    """A diffusers LoRA file as (part, layer's name, down and up as in `lora_tensors`, alpha / rank)."""
+    """A diffusers LoRA file as (part, layer's name, down (A), up (B), alpha / rank)."""
     tensors = load_file(path)
     adapter = json.loads(read_metadata(path)["lora_adapter_metadata"])
     layers = []
