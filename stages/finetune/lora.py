@@ -58,10 +58,11 @@ class Adapted:
     def share_gradient(self) -> None:
         """Hand the sum's gradient on to A and B, and forget it."""
         if self.weight.grad is not None:
+            down, up = self.down.flatten(1), self.up.flatten(1)
             gradient = self.scale * self.weight.grad.flatten(1).float()
             self.weight.grad = None
-            add_gradient(self.down, (self.up.flatten(1).t() @ gradient).view_as(self.down))
-            add_gradient(self.up, (gradient @ self.down.flatten(1).t()).view_as(self.up))
+            add_gradient(self.down, (up.t() @ gradient).view_as(self.down))
+            add_gradient(self.up, (gradient @ down.t()).view_as(self.up))
 
 
 class LoRA(Method):

@@ -83,6 +83,10 @@ class Method(ABC):
 
 
 def add_gradient(parameter: nn.Parameter, gradient: torch.Tensor) -> None:
-    """Add to a parameter's gradient, of which there may be none yet."""
-    gradient = gradient.to(parameter.dtype)
-    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    """Add to a parameter's gradient, of which there may be none yet.
+
+    It has the parameter's own memory layout, whatever that of `gradient`: the fused optimizer goes by the memory alone.
+    """
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    parameter.grad.add_(gradient)

@@ -215,6 +215,58 @@ def test_min_snr_weights_are_those_of_the_paper(base: Path) -> None:
     assert torch.equal(NoiseSchedule(loaded, snr_gamma=0.0).weight, torch.ones(1000))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_memory_layout_changes_no_step(method: str, data: Path, base: Path) -> None:
+    weights = []
+    for channels_last in (False, True):
+        run = start(method, small_params(precision="bf16", channels_last=channels_last, snr_gamma=5.0), data, base)
+        for update in range(3):
+            run.gradients(update)
+            assert all(p.grad is None or p.grad.stride() == p.stride() for p in run.parameters)
+            run.step(update)
+        weights.append(torch.cat([p.detach().flatten() for p in run.parameters]))
+    assert relative(*weights) < 1e-2
+
+
+@pytest.mark.parametrize("method", ["dreambooth", "lora"])
+def test_the_unet_computes_on_rounded_weights_and_exact_ones_are_trained(method: str, data: Path, base: Path) -> None:
+    run = start(method, small_params(precision="bf16", learning_rate=1e-7, unet_lr=1e-7), data, base)
+    assert run.method.base.unet.dtype == torch.bfloat16
+    before = [p.detach().clone() for p in run.parameters]
+    for update in range(2):
+        run.gradients(update)
+        assert {p.grad.dtype for p in run.parameters if p.grad is not None} == {torch.float32}
+        assert all(weight.grad is None for weight in run.method.base.unet.parameters())
+        run.step(update)
+    # Updates far below what bf16 can tell from the weights are kept all the same.
+    moved = [
+        name for name, p, b in zip(run.method.trained, run.parameters, before, strict=True) if not torch.equal(p, b)
+    ]
+    assert set(moved) >= {name for name in run.method.trained if "lora_A" not in name}
+    assert {p.dtype for p in run.parameters} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_goes_on_from_its_state_as_if_it_had_not_stopped(
+    method: str, precision: str, data: Path, base: Path, tmp_path: Path
+) -> None:
+    params = small_params(precision=precision, ema_decay=0.9)
+    undisturbed, stopped, resumed = (start(method, params, data, base) for _ in range(3))
+    for run, updates in ((undisturbed, range(4)), (stopped, range(2))):
+        for update in updates:
+            run.gradients(update)
+            run.step(update)
+    stopped.save(tmp_path / "state.pt")
+    resumed.resume(tmp_path)
+    for update in range(2, 4):
+        resumed.gradients(update)
+        resumed.step(update)
+    assert all(torch.equal(a, b) for a, b in zip(undisturbed.parameters, resumed.parameters, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(undisturbed.average, resumed.average, strict=True))
+    assert torch.equal(undisturbed.losses, resumed.losses)
+
+
 def test_learning_rate_warms_up_and_falls() -> None:
     def rates(**changes: Any) -> list[float]:
         plan = Plan(small_params(epochs=4, batch_size=2, **changes).finetune.lora, 4, 0, seed=0)
