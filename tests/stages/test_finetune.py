@@ -61,9 +61,12 @@ def gradients(run: Run) -> torch.Tensor:
 # --- One step equals the step written with stock calls ---------------------------------------------------------------
 
 
-def stock_step(method: str, params: Params, data: Path, base_folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def stock_step(
+    method: str, params: Params, data: Path, base_folder: Path, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients and weights after the first step, by diffusers, peft and torch, on the loop's random numbers."""
     pipeline = StableDiffusionPipeline.from_pretrained(base_folder)
+    pipeline.to(dtype=dtype)
     unet, text_encoder, vae, tokenizer = pipeline.unet, pipeline.text_encoder, pipeline.vae, pipeline.tokenizer
     for part in (unet, text_encoder, vae):
         part.requires_grad_(False)
@@ -106,10 +109,10 @@ def stock_step(method: str, params: Params, data: Path, base_folder: Path) -> tu
     generator = torch.Generator().manual_seed(derive_seed(params.seed, "update", 0))
     pictures = [read_picture(data / rows[number]["file_name"], SIZE) for number in chosen]
     pixels = torch.stack([torch.from_numpy(colour).permute(2, 0, 1) for colour, _ in pictures]) / 127.5 - 1
-    latents = vae.encode(pixels).latent_dist
+    latents = vae.encode(pixels.to(dtype)).latent_dist
     latents = latents.mean + latents.std * torch.randn(latents.mean.shape, generator=generator)
     latents = latents * vae.config.scaling_factor
-    noise = torch.randn(latents.shape, generator=generator)
+    noise = torch.randn(latents.shape, generator=generator).to(dtype)
     timesteps = torch.randint(1000, (len(chosen),), generator=generator)
     noisy = DDPMScheduler.from_config(pipeline.scheduler.config).add_noise(latents, noise, timesteps)
     ids = tokenizer(
@@ -167,7 +170,8 @@ def test_a_step_is_the_step_of_stock_diffusers_and_peft(
     method: str, convolutions: bool, data: Path, base: Path
 ) -> None:
     params = small_params(batch_size=4, convolutions=convolutions)
-    gradient, weights = stock_step(method, params, data, base)
+    gradient, _ = stock_step(method, params, data, base, torch.float64)  # rounded nowhere
+    _, weights = stock_step(method, params, data, base)
     run = start(method, params, data, base)
     run.gradients(0)
     assert relative(gradients(run), gradient) < 1e-6
