@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from stages.lib.params import load_params
 from stages.pull_request import MARK, cells
 
 ROOT = Path(__file__).parents[1]
+RANK = load_params(ROOT / "params.yaml").finetune.lora.rank
 PIPELINE = """
 stages:
   score:
@@ -60,7 +62,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     after = {"mean": 0.75, "mean_od": 0.7, "mean_ocr": 0.8, "images": 48, "mean_low": 0.6}
     write(text, before, "red", "LoRA, epoch 12", "start")
     subprocess.run(["git", "tag", "start"], cwd=folder, check=True)
-    write(text.replace("    rank: 16 ", "    rank: 8 "), after, "green", "LoRA, epoch 24", "change")
+    write(re.sub(r"    rank: \d+", "    rank: 8", text), after, "green", "LoRA, epoch 24", "change")
     subprocess.run(["git", "init", "-q", "--bare", str(folder.parent / "remote.git")], check=True)
     subprocess.run(["git", "remote", "add", "origin", str(folder.parent / "remote.git")], cwd=folder, check=True)
     return folder
@@ -91,7 +93,7 @@ def table(comment: str, heading: str) -> list[list[str]]:
 def test_the_parameter_that_changed_is_the_only_one_shown(comment: str) -> None:
     rows = table(comment, "Parameters")
     assert rows[0][2].startswith("start (")
-    assert rows[2:] == [["params.yaml", "finetune.lora.rank", "16", "8"]]
+    assert rows[2:] == [["params.yaml", "finetune.lora.rank", str(RANK), "8"]]
 
 
 def test_the_numbers_are_dvc_s(comment: str) -> None:
