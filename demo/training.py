@@ -66,19 +66,28 @@ def train(
     settings: dict[str, Any],
     inputs: list[Any],
     ema: dict[str, torch.nn.Module] | None = None,
+    shares: dict[str, list[float]] | None = None,
 ) -> Path:
     """Train `modules` in place for settings["steps"] steps of AdamW; returns the scratch folder with the losses.
 
     A list of steps is a training in rounds: the learning rate rises and falls once in each. State is saved every minute
     under a key of settings and inputs (the number of steps is not part of the key, so that a longer run goes on from a
-    shorter one); a killed run resumes from it. Losses land in losses.tsv, mean of 50 steps.
+    shorter one); a killed run resumes from it. Losses land in losses.tsv, mean of 50 steps. `shares`: what share of the
+    learning rate a module has in each round, where it isn't 1.
     """
     rounds = settings["steps"] if isinstance(settings["steps"], list) else [settings["steps"]]
     steps, rate = sum(rounds), settings["learning_rate"]
     key = digest(name, {k: v for k, v in settings.items() if k not in ("steps", "decay_share")}, *inputs)
     folder = scratch_folder(f"demo-{name}", key)
     weights = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, rate, weight_decay=0.01, fused=True)
+    groups = [
+        {
+            "params": [p for p in module.parameters() if p.requires_grad],
+            "shares": (shares or {}).get(part, [1.0] * len(rounds)),
+        }
+        for part, module in modules.items()
+    ]
+    optimizer = torch.optim.AdamW(groups, rate, weight_decay=0.01, fused=True)
     state_file, start, losses = folder / "state.pt", 0, []
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location="cpu")
@@ -87,6 +96,8 @@ def train(
         for part, module in (ema or {}).items():
             module.load_state_dict(state["ema"][part])
         optimizer.load_state_dict(state["optimizer"])
+        for group, fresh in zip(optimizer.param_groups, groups, strict=True):
+            group["shares"] = fresh["shares"]  # a run of more rounds has more of them than the state
         start, losses = state["step"], state["losses"]
 
     def save(step: int) -> None:
@@ -106,7 +117,8 @@ def train(
     for step in bar:
         number, within = round_of(step, rounds)
         for group in optimizer.param_groups:
-            group["lr"] = rate * warmup_stable_decay(within, rounds[number], settings.get("decay_share", 0.3))
+            decay = warmup_stable_decay(within, rounds[number], settings.get("decay_share", 0.3))
+            group["lr"] = rate * group["shares"][number] * decay
         loss = loss_of_step(step)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")

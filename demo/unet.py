@@ -1,13 +1,16 @@
 """Recipe, step 3: the UNet, pretrained on the renderer's pictures with their captions, and the base put together.
 
-Writes demo/weights/base in Stable Diffusion's own layout (unet, scheduler, model_index.json beside the parts that the
-steps before this one wrote). Noise prediction on SD's beta schedule, min-SNR weighting (Hang et al. 2023, section 3.4),
-dropped captions for guidance (Ho and Salimans 2022), averaged weights.
+Writes demo/weights/base in Stable Diffusion's own layout (unet, text_encoder, scheduler, model_index.json beside the
+parts that the steps before this one wrote). Noise prediction on SD's beta schedule, min-SNR weighting (Hang et al.
+2023, section 3.4), dropped captions for guidance (Ho and Salimans 2022), averaged weights. In the last round the text
+encoder learns too, as in Rombach et al. 2022 (section 3.3): to tell pictures apart, CLIP need not tell every word from
+every other; to draw them, one must. CLIP itself, the judge of prompt fidelity, stays as it was.
 """
 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusi
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from tqdm import tqdm
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from demo.pictures import PICTURES, Pictures
 from demo.training import WEIGHTS, demo_params, device, rng_of, round_of, to_tensor, train
@@ -67,6 +70,14 @@ def encode_captions(
     return torch.cat(parts)
 
 
+def text_tower(clip: Path) -> CLIPTextModel:
+    """The text encoder of a CLIP's folder, fp32."""
+    both = CLIPModel.from_pretrained(clip, dtype=torch.float32)
+    text_encoder = CLIPTextModel._from_config(both.config.text_config, attn_implementation="eager")
+    text_encoder.load_state_dict(both.text_model.state_dict())
+    return text_encoder
+
+
 def logo_masks(boxes: np.ndarray, picture: int, latent: int) -> Tensor:
     """[N, 1, latent, latent]: 1 where a cell of the latent lies in the logo's box (in pixels), else 0."""
     cell = picture / latent
@@ -83,19 +94,20 @@ def main() -> None:
     settings, seed, where = params["unet"], params["seed"], device()
     pictures = Pictures()
     tokenizer = CLIPTokenizer.from_pretrained(BASE / "tokenizer")
-    text_encoder = CLIPTextModel.from_pretrained(BASE / "text_encoder", dtype=torch.float32).to(where)
+    text_encoder = text_tower(WEIGHTS / "clip").to(where)
     vae = AutoencoderKL.from_pretrained(BASE / "vae", torch_dtype=torch.float32).to(where)
     latents = encode_pictures(vae, pictures, where)
     texts = sorted({text for several in pictures.captions for text in several} | {""})
     number = {text: index for index, text in enumerate(texts)}
     states = encode_captions(tokenizer, text_encoder, texts, where)
+    tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     logos = logo_masks(pictures.boxes, pictures.images.shape[1], latents.shape[-1])
 
     torch.manual_seed(seed)
     unet = build(settings, latents.shape[1], latents.shape[-1], states.shape[-1]).to(where)
     if where.type == "cpu":
         unet.set_attn_processor(AttnProcessor())
-    average = copy.deepcopy(unet)
+    averages = {"unet": copy.deepcopy(unet), "text_encoder": copy.deepcopy(text_encoder)}
     noise_scheduler = DDPMScheduler(**SCHEDULE)
     signal = noise_scheduler.alphas_cumprod / (1 - noise_scheduler.alphas_cumprod)
     min_snr = (signal.clamp(max=settings["snr_gamma"]) / signal).to(where)
@@ -115,22 +127,27 @@ def main() -> None:
         noise = noise + settings["noise_offset"] * shift
         timesteps = torch.from_numpy(rng.integers(1000, size=len(chosen))).to(where)
         noisy = noise_scheduler.add_noise(clean, noise, timesteps)
-        context = states[[number[text] for text in captions]].to(where).float()
+        rows, training_round = [number[text] for text in captions], round_of(step, settings["steps"])[0]
         with torch.autocast(where.type, torch.bfloat16):
+            if settings["text_encoder_share"][training_round]:
+                context = text_encoder(tokens[rows].to(where)).last_hidden_state
+            else:
+                context = states[rows].to(where).float()
             predicted = unet(noisy, timesteps, context).sample
-        strength = settings["logo_weight"][round_of(step, settings["steps"])[0]]
+        strength = settings["logo_weight"][training_round]
         weight = 1 + (strength - 1) * logos[chosen].to(where)
         error = (weight * (predicted.float() - noise).square()).mean((1, 2, 3)) / weight.mean((1, 2, 3))
         return (min_snr[timesteps] * error).mean()
 
-    inputs = [seed, file_digest(PICTURES), digest(BASE / "vae"), digest(BASE / "text_encoder")]
-    train("unet", {"unet": unet}, loss_of_step, settings=settings, inputs=inputs, ema={"unet": average})
+    inputs = [seed, file_digest(PICTURES), digest(BASE / "vae"), digest(WEIGHTS / "clip")]
+    modules, shares = {"unet": unet, "text_encoder": text_encoder}, {"text_encoder": settings["text_encoder_share"]}
+    train("unet", modules, loss_of_step, settings=settings, inputs=inputs, ema=averages, shares=shares)
     scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     StableDiffusionPipeline(
         vae=vae,
-        text_encoder=text_encoder,
+        text_encoder=averages["text_encoder"],
         tokenizer=tokenizer,
-        unet=average,
+        unet=averages["unet"],
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,

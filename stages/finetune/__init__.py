@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from stages.lib.tables import write_json
 if TYPE_CHECKING:
     from stages.finetune.loop import Processes
     from stages.finetune.method import Method
+    from stages.lib.diffusion import Base
 
 METHODS = ("dreambooth", "textual_inversion", "lora")
 LIB = Path(__file__).parents[1] / "lib"
@@ -147,13 +149,13 @@ def run(
     processes.wait()
 
 
-def method_class(name: str) -> type[Method]:
+def method_class(name: str) -> Callable[[Base, Params], Method]:
     """The class of a method."""
     from stages.finetune.dreambooth import DreamBooth
     from stages.finetune.lora import LoRA
     from stages.finetune.textual_inversion import TextualInversion
 
-    classes: dict[str, type[Method]] = {
+    classes: dict[str, Callable[[Base, Params], Method]] = {
         "dreambooth": DreamBooth,
         "textual_inversion": TextualInversion,
         "lora": LoRA,

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from typing_extensions import override
 
-from stages.finetune.method import Method, add_gradient
+from stages.finetune.block import Block
+from stages.finetune.method import Method
 from stages.lib.diffusion import Base, draw, encode_prompts, fill_token
 from stages.lib.machine import derive_seed
 from stages.lib.params import DreamBooth as Settings
@@ -29,15 +29,17 @@ class DreamBooth(Method):
 
     def __init__(self, base: Base, params: Params) -> None:
         """Train the whole UNet."""
-        super().__init__(base, params)
-        self.settings = params.finetune.dreambooth
+        super().__init__(base, params, params.finetune.dreambooth)
         base.unet.requires_grad_(True)
-        self.trained = dict(base.unet.named_parameters())
+        names, weights = zip(*base.unet.named_parameters(), strict=True)
+        self.exact = self.computing = Block(weights, torch.float32)
+        self.exact.fill(weights)
+        self.round_unet()
         if self.settings.precision != "fp32":
-            self.trained = {name: nn.Parameter(weight.detach().clone()) for name, weight in self.trained.items()}
-            self.round_unet()
-        self.rounded = [] if self.settings.precision == "fp32" else list(base.unet.parameters())
-        self.learning_rates = dict.fromkeys(self.trained, self.settings.learning_rate)
+            self.computing = Block(weights, base.unet.dtype)
+        self.computing.adopt(weights)
+        self.trained = dict(zip(names, self.exact.tensors, strict=True))
+        self.parameters, self.rates = [self.exact.flat], [self.settings.learning_rate]
 
     @override
     def captions(self, rows: list[dict[str, Any]]) -> list[str]:
@@ -70,18 +72,15 @@ class DreamBooth(Method):
         return torch.cat(drawn)
 
     @override
-    @torch.no_grad()
     def after_backward(self) -> None:
-        for weight, rounded in zip(self.trained.values(), self.rounded, strict=False):
-            if rounded.grad is not None:
-                add_gradient(weight, rounded.grad)
-                rounded.grad = None
+        if self.computing is not self.exact:
+            self.computing.hand_gradient_to(self.exact)
 
     @override
     @torch.no_grad()
     def after_update(self) -> None:
-        for weight, rounded in zip(self.trained.values(), self.rounded, strict=False):
-            rounded.copy_(weight)
+        if self.computing is not self.exact:
+            self.computing.flat.copy_(self.exact.flat)
 
     @override
     def after_resume(self) -> None:

@@ -246,17 +246,9 @@ class Run:
         settings, base = method.settings, method.base
         self.method, self.resident, self.plan, self.processes = method, resident, plan, processes
         self.schedule = NoiseSchedule(base, settings.snr_gamma)
-        self.parameters = list(method.trained.values())
-        rates = list(method.learning_rates.values())
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p, r in zip(self.parameters, rates, strict=True) if r == rate], "lr": rate}
-                for rate in dict.fromkeys(rates)
-            ],
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.parameters, self.rates = method.parameters, method.rates
+        groups = [{"params": [p], "lr": rate} for p, rate in zip(self.parameters, self.rates, strict=True)]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
         self.scaler = torch.amp.GradScaler(base.device.type, enabled=settings.precision == "fp16")
         self.average = [p.detach().clone() for p in self.parameters] if settings.ema_decay else []
         pictures = plan.per_update * (2 if plan.prior_pool else 1)
@@ -264,8 +256,6 @@ class Run:
         self.done = 0
         self._epoch = -1
         self._batches: list[tuple[torch.Tensor, torch.Tensor]] = []
-        if settings.channels_last:
-            base.unet.to(memory_format=torch.channels_last)
         loss = DenoisingLoss(base.unet, base.text_encoder if method.trains_text else None)
         self.loss: Any = torch.compile(loss, dynamic=False) if settings.compile else loss
         if processes.accelerator is not None:
@@ -302,7 +292,7 @@ class Run:
             group["lr"] = rate * plan.rate(update)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=False)  # gradients have their place
         self.method.after_update()
         if self.average:
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - settings.ema_decay)

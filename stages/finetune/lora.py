@@ -17,10 +17,11 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from stages.finetune.method import Method, add_gradient
+from stages.finetune.block import Block, in_memory_order, stacks
+from stages.finetune.method import Method
 from stages.lib.diffusion import Base
 from stages.lib.errors import UserError
-from stages.lib.machine import derive_seed
+from stages.lib.machine import DTYPES, derive_seed
 from stages.lib.params import LoRA as Settings
 from stages.lib.params import Params
 from stages.lib.weights import LORA_FILE, change, write_kohya, write_lora
@@ -36,33 +37,41 @@ UNET_OTHERS = [
 
 @dataclass
 class Adapted:
-    """A layer's weight W0 + scale x B A: the one that the layer computes with, W0 in fp32, and the adapter's A and B.
+    """Layers of one shape and their adapters, as one: W0 + scale x B A of all of them is one operation.
 
     A step computes with the sum, as the sampler does, so it costs no more than one without adapters. The gradients of
-    A and B follow from the sum's: scale x B^T G and scale x G A^T.
+    A and B follow from the sum's, G: scale x B^T G and scale x G A^T. These products are made in the precision that
+    the layers compute in; W0, A and B, and what they are changed by, stay in fp32.
     """
 
-    weight: nn.Parameter
+    weights: torch.Tensor
+    """W, with which the layers compute: [layers, outputs, inputs], a convolution's window being part of its inputs."""
+    gradients: torch.Tensor
     pristine: torch.Tensor
-    down: nn.Parameter
-    up: nn.Parameter
+    """W0, fp32."""
+    down: torch.Tensor
+    """A, fp32: [layers, rank, inputs]."""
+    down_gradients: torch.Tensor
+    up: torch.Tensor
+    """B, fp32: [layers, outputs, rank]."""
+    up_gradients: torch.Tensor
     scale: float
 
     @torch.no_grad()
     def merge(self) -> None:
         """Renew the sum."""
-        down, up = self.down.flatten(1), self.up.flatten(1)
-        self.weight.copy_(torch.addmm(self.pristine.flatten(1), up, down, alpha=self.scale).view_as(self.weight))
+        dtype = self.weights.dtype
+        change = torch.bmm(self.up.to(dtype), self.down.to(dtype))
+        self.weights.copy_(torch.add(self.pristine, change, alpha=self.scale))
 
     @torch.no_grad()
     def share_gradient(self) -> None:
         """Hand the sum's gradient on to A and B, and forget it."""
-        if self.weight.grad is not None:
-            down, up = self.down.flatten(1), self.up.flatten(1)
-            gradient = self.scale * self.weight.grad.flatten(1).float()
-            self.weight.grad = None
-            add_gradient(self.down, (up.t() @ gradient).view_as(self.down))
-            add_gradient(self.up, (gradient @ down.t()).view_as(self.up))
+        dtype = self.weights.dtype
+        down, up = self.down.to(dtype), self.up.to(dtype)
+        self.down_gradients.add_(torch.bmm(up.mT, self.gradients), alpha=self.scale)
+        self.up_gradients.add_(torch.bmm(self.gradients, down.mT), alpha=self.scale)
+        self.gradients.zero_()
 
 
 class LoRA(Method):
@@ -72,8 +81,7 @@ class LoRA(Method):
 
     def __init__(self, base: Base, params: Params) -> None:
         """Add the adapters, to the parts whose learning rate isn't 0."""
-        super().__init__(base, params)
-        self.settings = params.finetune.lora
+        super().__init__(base, params, params.finetune.lora)
         rates = {"unet": self.settings.unet_lr, "text_encoder": self.settings.text_encoder_lr}
         if not any(rates.values()):
             raise UserError("finetune.lora: unet_lr and text_encoder_lr are both 0: nothing would be trained")
@@ -85,11 +93,13 @@ class LoRA(Method):
         self.adapted: list[Adapted] = []
         torch.manual_seed(derive_seed(params.seed, "lora"))
         for part_name, part in self.parts.items():
-            for name, adapted in add_adapter(part, self.settings.rank, self.settings.strength, targets[part_name]):
-                self.adapted.append(adapted)
-                for kind, matrix in (("lora_A", adapted.down), ("lora_B", adapted.up)):
-                    self.trained[f"{part_name}.{name}.{kind}.weight"] = matrix
-                    self.learning_rates[f"{part_name}.{name}.{kind}.weight"] = rates[part_name]
+            layers = add_adapter(part, self.settings.rank, self.settings.strength, targets[part_name])
+            dtype = getattr(torch, DTYPES[self.settings.precision]) if part_name == "unet" else torch.float32
+            parameter, matrices, adapted = adapt(layers, dtype, self.settings.strength / self.settings.rank)
+            self.parameters.append(parameter)
+            self.rates.append(rates[part_name])
+            self.trained |= {f"{part_name}.{name}.weight": matrix for name, matrix in matrices.items()}
+            self.adapted += adapted
         self.round_unet()
 
     @override
@@ -143,25 +153,64 @@ class LoRA(Method):
         return [f"For A1111, ComfyUI and Forge: put `epoch-NN/{file}` into their LoRA folder.", ""]
 
 
-def add_adapter(module: Any, rank: int, alpha: float, layers: list[str]) -> list[tuple[str, Adapted]]:
-    """Add a peft adapter to these layers of a module; each one's name and its matrices, in fp32, as peft starts them.
+def add_adapter(module: Any, rank: int, alpha: float, targets: list[str]) -> dict[str, Any]:
+    """Add a peft adapter to the layers of a module that `targets` names, as peft starts it; the layers, by name.
 
-    The layers are left to compute with one weight, the sum: peft's own forward would be four kernels for one.
+    They are left to compute with one weight, the sum: peft's own forward would be four kernels for one.
     """
     from peft import LoraConfig
     from peft.tuners.lora import LoraLayer
 
-    config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=layers)
+    config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=targets)
     module.add_adapter(config)
     module.requires_grad_(False)
-    found = []
-    for name, layer in module.named_modules():
-        if isinstance(layer, LoraLayer):
-            weight = layer.base_layer.weight.requires_grad_(True)
-            down, up = (nn.Parameter(part["default"].weight.float().clone()) for part in (layer.lora_A, layer.lora_B))
-            found.append((name, Adapted(weight, weight.detach().float().clone(), down, up, alpha / rank)))
-            layer.forward = layer.base_layer.forward
-    return found
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
+    for layer in layers.values():
+        layer.forward = layer.base_layer.forward
+    return layers
+
+
+def adapt(
+    layers: dict[str, Any], dtype: torch.dtype, scale: float
+) -> tuple[nn.Parameter, dict[str, torch.Tensor], list[Adapted]]:
+    """Join the layers' weights in one block, of `dtype`, and their adapters' A and B, which learn, in another in fp32.
+
+    Returns the second block's parameter, the A and B in it by their names, and the layers, joined by their shapes.
+    """
+    groups: dict[torch.Size, list[str]] = {}
+    for name, layer in layers.items():
+        groups.setdefault(layer.base_layer.weight.flatten(1).shape, []).append(name)
+    weights = [layers[name].base_layer.weight.requires_grad_(True) for group in groups.values() for name in group]
+    pristine = torch.cat([in_memory_order(weight.detach().float()) for weight in weights])
+    computing = Block(weights, dtype)
+    computing.adopt(weights)
+    order = [(kind, name) for group in groups.values() for kind in ("lora_A", "lora_B") for name in group]
+    starts = [matrix_of(layers[name], kind) for kind, name in order]
+    learning = Block(starts, torch.float32)
+    learning.fill(starts)
+    place = dict(zip(order, learning.tensors, strict=True))
+    matrices = {f"{name}.{kind}": place[kind, name] for name in layers for kind in ("lora_A", "lora_B")}
+    rank = starts[0].shape[0]
+    sums = [(len(group), *shape) for shape, group in groups.items()]
+    pairs = [shape for count, outputs, inputs in sums for shape in ((count, rank, inputs), (count, outputs, rank))]
+    values, gradients = stacks(learning.flat.data, pairs), stacks(learning.gradient, pairs)
+    adapted = [
+        Adapted(joined, sum_gradients, exact, down, down_gradients, up, up_gradients, scale)
+        for joined, sum_gradients, exact, down, down_gradients, up, up_gradients in zip(
+            *(stacks(flat, sums) for flat in (computing.flat.data, computing.gradient, pristine)),
+            *(values[::2], gradients[::2], values[1::2], gradients[1::2]),
+            strict=True,
+        )
+    ]
+    return learning.flat, matrices, adapted
+
+
+def matrix_of(layer: Any, kind: str) -> torch.Tensor:
+    """A (`lora_A`) or B (`lora_B`) of an adapted layer, in the memory layout of the layer's own weight."""
+    matrix: torch.Tensor = getattr(layer, kind)["default"].weight.detach()
+    if matrix.dim() == 4 and layer.base_layer.weight.is_contiguous(memory_format=torch.channels_last):
+        return matrix.contiguous(memory_format=torch.channels_last)
+    return matrix
 
 
 def kohya_file(token: str) -> str:

@@ -22,12 +22,19 @@ class Method(ABC):
     trains_text = False
     """Whether gradients flow through the text encoder. If not, captions are encoded once, before training."""
 
-    def __init__(self, base: Base, params: Params) -> None:
-        """Mark in the loaded base what is trained: `trained` and `learning_rates`, by the same names."""
+    def __init__(self, base: Base, params: Params, settings: Training) -> None:
+        """Mark in the loaded base what is trained; the UNet has its memory layout from here on."""
         self.base = base
         self.params = params
-        self.trained: dict[str, nn.Parameter] = {}
-        self.learning_rates: dict[str, float] = {}
+        self.settings = settings
+        self.parameters: list[nn.Parameter] = []
+        """What the optimizer moves, in fp32."""
+        self.rates: list[float] = []
+        """The learning rate of each parameter."""
+        self.trained: dict[str, torch.Tensor] = {}
+        """What is saved, by name: the parameters, or views of them."""
+        if settings.channels_last:
+            base.unet.to(memory_format=torch.channels_last)
 
     def round_unet(self) -> None:
         """Have the UNet compute in the precision asked for; what is trained is kept in fp32 by whoever trains it."""
@@ -80,13 +87,3 @@ class Method(ABC):
     def draw_class_pictures(self) -> torch.Tensor | None:
         """Pictures of the class, drawn by the untouched base (prior preservation): uint8 [n, r, r, 3], or None."""
         return None
-
-
-def add_gradient(parameter: nn.Parameter, gradient: torch.Tensor) -> None:
-    """Add to a parameter's gradient, of which there may be none yet.
-
-    It has the parameter's own memory layout, whatever that of `gradient`: the fused optimizer goes by the memory alone.
-    """
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    parameter.grad.add_(gradient)

@@ -27,8 +27,7 @@ class TextualInversion(Method):
 
     def __init__(self, base: Base, params: Params) -> None:
         """Add the token, its vectors at the initialiser word's."""
-        super().__init__(base, params)
-        self.settings = params.finetune.textual_inversion
+        super().__init__(base, params, params.finetune.textual_inversion)
         self.count = self.settings.num_vectors
         vocabulary = base.text_encoder.get_input_embeddings().weight
         norms = vocabulary.norm(dim=1)
@@ -38,7 +37,7 @@ class TextualInversion(Method):
         self.embedding = NewTokens(vocabulary.detach(), start, first)
         base.text_encoder.set_input_embeddings(self.embedding)
         self.trained = {"vectors": self.embedding.vectors}
-        self.learning_rates = {"vectors": self.settings.learning_rate}
+        self.parameters, self.rates = [self.embedding.vectors], [self.settings.learning_rate]
         self.round_unet()
 
     @override
