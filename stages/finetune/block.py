@@ -15,32 +15,34 @@ from torch import nn
 
 
 class Block:
-    """A flat parameter, its gradient, and views of both: one for each tensor, in that tensor's shape and layout."""
+    """A flat parameter, and views of it: one for each tensor, in that tensor's shape and memory layout."""
 
     def __init__(self, like: Sequence[torch.Tensor], dtype: torch.dtype) -> None:
-        """Make a block for tensors such as these (contiguous or channels_last), in their order; it holds zeros."""
-        self.flat = nn.Parameter(torch.zeros(sum(t.numel() for t in like), dtype=dtype, device=like[0].device))
-        self.flat.grad = self.gradient = torch.zeros_like(self.flat)
-        self.tensors, self.gradients = views(self.flat.data, like), views(self.gradient, like)
-
-    @torch.no_grad()
-    def fill(self, values: Sequence[torch.Tensor]) -> None:
-        """Copy the values of these tensors, in the block's order."""
-        for place, value in zip(self.tensors, values, strict=True):
-            place.copy_(value)
+        """Make a block for tensors such as these (contiguous or channels_last), in their order, with their values."""
+        flat = torch.empty(sum(tensor.numel() for tensor in like), dtype=dtype, device=like[0].device)
+        self.flat = nn.Parameter(flat)
+        self._gradient: torch.Tensor | None = None
+        self.tensors = views(self.flat.data, like)
+        for place, tensor in zip(self.tensors, like, strict=True):
+            place.copy_(tensor.detach())
 
     def adopt(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Have these parameters live in the block, rounded to its type, and backward passes add up gradients there."""
-        self.fill([parameter.detach() for parameter in parameters])
-        for parameter, place, gradient in zip(parameters, self.tensors, self.gradients, strict=True):
+        """Have the parameters that the block is made after live in it."""
+        for parameter, place in zip(parameters, self.tensors, strict=True):
             parameter.data = place
-            parameter.grad = gradient
 
     @torch.no_grad()
-    def hand_gradient_to(self, other: Block) -> None:
-        """Add the gradient to that of another block of the same tensors, and forget it here."""
-        other.gradient.add_(self.gradient)
-        self.gradient.zero_()
+    def add_gradient(self, parts: Sequence[torch.Tensor]) -> None:
+        """Add flat tensors, behind each other, to the flat parameter's gradient, of which there may be none yet.
+
+        The gradient's memory is kept between updates: large tensors that come and go leave holes in it.
+        """
+        if self.flat.grad is None:
+            if self._gradient is None:
+                self._gradient = torch.empty_like(self.flat)
+            self.flat.grad = torch.cat(list(parts), out=self._gradient)
+        else:
+            self.flat.grad.add_(torch.cat(list(parts)))
 
 
 def views(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -52,6 +54,19 @@ def views(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor
 def in_memory_order(tensor: torch.Tensor) -> torch.Tensor:
     """The elements of a contiguous or channels_last tensor as they lie in memory: a flat view."""
     return tensor.as_strided((tensor.numel(),), (1,))
+
+
+@torch.no_grad()
+def take_gradients(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+    """The gradients of parameters, flat, each in its parameter's memory order; the parameters have none after it."""
+    gradients = []
+    for parameter in parameters:
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        if gradient.stride() != parameter.stride():
+            gradient = torch.empty_like(parameter).copy_(gradient)
+        gradients.append(in_memory_order(gradient))
+        parameter.grad = None
+    return gradients
 
 
 def stacks(flat: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[torch.Tensor]:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from typing_extensions import override
 
-from stages.finetune.block import Block
+from stages.finetune.block import Block, take_gradients
 from stages.finetune.method import Method
 from stages.lib.diffusion import Base, draw, encode_prompts, fill_token
-from stages.lib.machine import derive_seed
+from stages.lib.machine import DTYPES, derive_seed
 from stages.lib.params import DreamBooth as Settings
 from stages.lib.params import Params
 from stages.lib.weights import write_unet
@@ -32,12 +33,12 @@ class DreamBooth(Method):
         super().__init__(base, params, params.finetune.dreambooth)
         base.unet.requires_grad_(True)
         names, weights = zip(*base.unet.named_parameters(), strict=True)
+        self.weights: tuple[nn.Parameter, ...] = weights
         self.exact = self.computing = Block(weights, torch.float32)
-        self.exact.fill(weights)
-        self.round_unet()
         if self.settings.precision != "fp32":
-            self.computing = Block(weights, base.unet.dtype)
+            self.computing = Block(weights, getattr(torch, DTYPES[self.settings.precision]))
         self.computing.adopt(weights)
+        self.round_unet()
         self.trained = dict(zip(names, self.exact.tensors, strict=True))
         self.parameters, self.rates = [self.exact.flat], [self.settings.learning_rate]
 
@@ -73,8 +74,7 @@ class DreamBooth(Method):
 
     @override
     def after_backward(self) -> None:
-        if self.computing is not self.exact:
-            self.computing.hand_gradient_to(self.exact)
+        self.exact.add_gradient(take_gradients(self.weights))
 
     @override
     @torch.no_grad()

@@ -259,7 +259,8 @@ class Run:
         loss = DenoisingLoss(base.unet, base.text_encoder if method.trains_text else None)
         self.loss: Any = torch.compile(loss, dynamic=False) if settings.compile else loss
         if processes.accelerator is not None:
-            self.loss = processes.accelerator.prepare(self.loss)
+            # It is where it must be: a move would take its weights out of their blocks.
+            self.loss = processes.accelerator.prepare(self.loss, device_placement=[False])
 
     def gradients(self, update: int) -> None:
         """Compute the gradients of the update's loss, in `gradient_accumulation` parts of `batch_size` pictures."""
@@ -287,16 +288,22 @@ class Run:
         """Move the weights along the gradients: clipped, at the update's learning rate, averaged where asked for."""
         settings, plan = self.method.settings, self.plan
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm, foreach=True)
+        self._clip_gradients(settings.max_grad_norm)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * plan.rate(update)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=False)  # gradients have their place
+        self.optimizer.zero_grad(set_to_none=True)
         self.method.after_update()
         if self.average:
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - settings.ema_decay)
         self.done = update + 1
+
+    def _clip_gradients(self, limit: float) -> None:
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        if norm.is_cuda or norm > limit:  # a GPU would have to be waited for, to save it a little work
+            nn.utils.clip_grads_with_norm_(self.parameters, limit, norm, foreach=True)
 
     def _batch(self, update: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The update's picture numbers and loss weights on the device, sent there once an epoch."""

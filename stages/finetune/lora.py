@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from stages.finetune.block import Block, in_memory_order, stacks
+from stages.finetune.block import Block, in_memory_order, stacks, take_gradients
 from stages.finetune.method import Method
 from stages.lib.diffusion import Base
 from stages.lib.errors import UserError
@@ -44,34 +44,30 @@ class Adapted:
     the layers compute in; W0, A and B, and what they are changed by, stay in fp32.
     """
 
+    layers: list[nn.Parameter]
+    """The weights that the layers compute with, W."""
     weights: torch.Tensor
-    """W, with which the layers compute: [layers, outputs, inputs], a convolution's window being part of its inputs."""
-    gradients: torch.Tensor
+    """The same, as one: [layers, outputs, inputs], a convolution's window being part of its inputs."""
     pristine: torch.Tensor
     """W0, fp32."""
     down: torch.Tensor
     """A, fp32: [layers, rank, inputs]."""
-    down_gradients: torch.Tensor
     up: torch.Tensor
     """B, fp32: [layers, outputs, rank]."""
-    up_gradients: torch.Tensor
     scale: float
 
     @torch.no_grad()
     def merge(self) -> None:
         """Renew the sum."""
-        dtype = self.weights.dtype
-        change = torch.bmm(self.up.to(dtype), self.down.to(dtype))
+        change = torch.bmm(self.up.to(self.weights.dtype), self.down.to(self.weights.dtype))
         self.weights.copy_(torch.add(self.pristine, change, alpha=self.scale))
 
     @torch.no_grad()
-    def share_gradient(self) -> None:
-        """Hand the sum's gradient on to A and B, and forget it."""
-        dtype = self.weights.dtype
-        down, up = self.down.to(dtype), self.up.to(dtype)
-        self.down_gradients.add_(torch.bmm(up.mT, self.gradients), alpha=self.scale)
-        self.up_gradients.add_(torch.bmm(self.gradients, down.mT), alpha=self.scale)
-        self.gradients.zero_()
+    def take_gradients(self) -> list[torch.Tensor]:
+        """The gradients of A and B, flat, from those of the layers, which have none after it."""
+        gradients = self.scale * torch.cat(take_gradients(self.layers)).view_as(self.weights)
+        down, up = self.down.to(self.weights.dtype), self.up.to(self.weights.dtype)
+        return [(up.mT @ gradients).flatten(), (gradients @ down.mT).flatten()]
 
 
 class LoRA(Method):
@@ -90,27 +86,29 @@ class LoRA(Method):
         targets = {"unet": UNET_ATTENTION, "text_encoder": TEXT_ATTENTION}
         if self.settings.convolutions:
             targets["unet"] = UNET_ATTENTION + UNET_OTHERS
-        self.adapted: list[Adapted] = []
+        self.adapted: list[tuple[Block, list[Adapted]]] = []
+        """For each part, the A and B that learn, and the layers that compute with them."""
         torch.manual_seed(derive_seed(params.seed, "lora"))
         for part_name, part in self.parts.items():
             layers = add_adapter(part, self.settings.rank, self.settings.strength, targets[part_name])
             dtype = getattr(torch, DTYPES[self.settings.precision]) if part_name == "unet" else torch.float32
-            parameter, matrices, adapted = adapt(layers, dtype, self.settings.strength / self.settings.rank)
-            self.parameters.append(parameter)
+            learning, matrices, adapted = adapt(layers, dtype, self.settings.strength / self.settings.rank)
+            self.adapted.append((learning, adapted))
+            self.parameters.append(learning.flat)
             self.rates.append(rates[part_name])
             self.trained |= {f"{part_name}.{name}.weight": matrix for name, matrix in matrices.items()}
-            self.adapted += adapted
         self.round_unet()
 
     @override
     def after_backward(self) -> None:
-        for adapted in self.adapted:
-            adapted.share_gradient()
+        for learning, adapted in self.adapted:
+            learning.add_gradient([part for layers in adapted for part in layers.take_gradients()])
 
     @override
     def after_update(self) -> None:
-        for adapted in self.adapted:
-            adapted.merge()
+        for _, adapted in self.adapted:
+            for layers in adapted:
+                layers.merge()
 
     @override
     def after_resume(self) -> None:
@@ -172,37 +170,38 @@ def add_adapter(module: Any, rank: int, alpha: float, targets: list[str]) -> dic
 
 def adapt(
     layers: dict[str, Any], dtype: torch.dtype, scale: float
-) -> tuple[nn.Parameter, dict[str, torch.Tensor], list[Adapted]]:
+) -> tuple[Block, dict[str, torch.Tensor], list[Adapted]]:
     """Join the layers' weights in one block, of `dtype`, and their adapters' A and B, which learn, in another in fp32.
 
-    Returns the second block's parameter, the A and B in it by their names, and the layers, joined by their shapes.
+    Returns the second block, the A and B in it by their names, and the layers, joined by their shapes.
     """
     groups: dict[torch.Size, list[str]] = {}
     for name, layer in layers.items():
         groups.setdefault(layer.base_layer.weight.flatten(1).shape, []).append(name)
-    weights = [layers[name].base_layer.weight.requires_grad_(True) for group in groups.values() for name in group]
+    joined = [[layers[name].base_layer.weight.requires_grad_(True) for name in group] for group in groups.values()]
+    weights = [weight for group in joined for weight in group]
     pristine = torch.cat([in_memory_order(weight.detach().float()) for weight in weights])
     computing = Block(weights, dtype)
     computing.adopt(weights)
     order = [(kind, name) for group in groups.values() for kind in ("lora_A", "lora_B") for name in group]
     starts = [matrix_of(layers[name], kind) for kind, name in order]
     learning = Block(starts, torch.float32)
-    learning.fill(starts)
+    for layer in layers.values():  # peft's own A and B are no longer of use
+        layer.lora_A.clear()
+        layer.lora_B.clear()
     place = dict(zip(order, learning.tensors, strict=True))
     matrices = {f"{name}.{kind}": place[kind, name] for name in layers for kind in ("lora_A", "lora_B")}
     rank = starts[0].shape[0]
     sums = [(len(group), *shape) for shape, group in groups.items()]
     pairs = [shape for count, outputs, inputs in sums for shape in ((count, rank, inputs), (count, outputs, rank))]
-    values, gradients = stacks(learning.flat.data, pairs), stacks(learning.gradient, pairs)
+    pieces = stacks(learning.flat.data, pairs)
     adapted = [
-        Adapted(joined, sum_gradients, exact, down, down_gradients, up, up_gradients, scale)
-        for joined, sum_gradients, exact, down, down_gradients, up, up_gradients in zip(
-            *(stacks(flat, sums) for flat in (computing.flat.data, computing.gradient, pristine)),
-            *(values[::2], gradients[::2], values[1::2], gradients[1::2]),
-            strict=True,
+        Adapted(*each, scale)
+        for each in zip(
+            joined, stacks(computing.flat.data, sums), stacks(pristine, sums), pieces[::2], pieces[1::2], strict=True
         )
     ]
-    return learning.flat, matrices, adapted
+    return learning, matrices, adapted
 
 
 def matrix_of(layer: Any, kind: str) -> torch.Tensor:

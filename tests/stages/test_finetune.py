@@ -212,7 +212,7 @@ def test_prior_preservation_adds_the_weighted_loss_of_class_pictures(data: Path,
     together = gradients(run)
     alone = []
     for keep in ([0, 2], [1, 3]):
-        run.optimizer.zero_grad(set_to_none=False)
+        run.optimizer.zero_grad()
         run._batches[0] = (torch.tensor(pictures), torch.tensor([w * (i in keep) for i, w in enumerate(weights)]))
         run.gradients(0)
         alone.append(gradients(run))
@@ -251,7 +251,7 @@ def test_the_unet_computes_on_rounded_weights_and_exact_ones_are_trained(method:
     for update in range(2):
         run.gradients(update)
         assert {p.grad.dtype for p in run.parameters if p.grad is not None} == {torch.float32}
-        assert all(weight.grad is None or not weight.grad.any() for weight in run.method.base.unet.parameters())
+        assert all(weight.grad is None for weight in run.method.base.unet.parameters())
         run.step(update)
     # Updates far below what bf16 can tell from the weights are kept all the same.
     moved = {name for name, tensor in run.method.trained.items() if not torch.equal(tensor, before[name])}
