@@ -1,7 +1,7 @@
 """Recipe, step 2: the tokenizer and the text encoder, trained as CLIP was: captions against pictures.
 
-Writes demo/weights/base/{tokenizer,text_encoder} and demo/weights/clip (both towers: the demo's judge of whether a
-picture shows what its prompt says). The loss is the symmetric cross-entropy of Radford et al. 2021, section 2.3.
+Writes demo/weights/base/tokenizer and demo/weights/clip (both towers: the start of the base's text encoder, and the
+demo's judge of whether a picture shows what its prompt says). The loss is the symmetric cross-entropy of Radford et al. 2021, section 2.3.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as functional
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from demo.pictures import PICTURES, Pictures
 from demo.training import WEIGHTS, demo_params, device, rng_of, to_tensor, train
@@ -77,7 +77,7 @@ def contrastive_loss(image_features: Tensor, text_features: Tensor, logit_scale:
 
 
 def main() -> None:
-    """Train tokenizer and towers; write the text tower where Stable Diffusion's layout wants it, and both as a CLIP."""
+    """Train tokenizer and towers; write the tokenizer where Stable Diffusion's layout wants it, and all as a CLIP."""
     params = demo_params()
     settings, seed, where = params["clip"], params["seed"], device()
     pictures = Pictures()
@@ -98,10 +98,7 @@ def main() -> None:
         return contrastive_loss(seen, read, clip.logit_scale)
 
     train("clip", {"clip": clip}, loss_of_step, settings=settings, inputs=[seed, file_digest(PICTURES)])
-    text_encoder = CLIPTextModel(clip.config.text_config)
-    text_encoder.load_state_dict(clip.text_model.state_dict())
     tokenizer.save_pretrained(WEIGHTS / "base" / "tokenizer")
-    text_encoder.half().save_pretrained(WEIGHTS / "base" / "text_encoder")
     tokenizer.save_pretrained(WEIGHTS / "clip")
     size = pictures.images.shape[1]
     half = [0.5, 0.5, 0.5]
