@@ -285,8 +285,13 @@ def checkpoints(method: str, params: Params, base: Path, folder: Path) -> Path:
 
 
 def sample_ours(method: str, params: Params, base: Path, data: Path, task: dict[str, Any]) -> dict[str, Any]:
-    """The stage, base and two checkpoints, loading and writing pictures included."""
+    """The stage, base and two checkpoints, loading and writing pictures included (imports are in neither's time)."""
+    from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
     from stages.sample import sample
+
+    del AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel, CLIPTextModel, CLIPTokenizer
 
     folder = Path(task["folder"])
     models = checkpoints(method, params, base, folder)
