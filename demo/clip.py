@@ -1,7 +1,8 @@
 """Recipe, step 2: the tokenizer and the text encoder, trained as CLIP was: captions against pictures.
 
 Writes demo/weights/base/tokenizer and demo/weights/clip (both towers: the start of the base's text encoder, and the
-demo's judge of whether a picture shows what its prompt says). The loss is the symmetric cross-entropy of Radford et al. 2021, section 2.3.
+demo's judge of whether a picture shows what its prompt says). The loss is the symmetric cross-entropy of Radford et al.
+2021, section 2.3.
 """
 
 from __future__ import annotations
