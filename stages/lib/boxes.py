@@ -31,3 +31,9 @@ def clipped(box: Sequence[float], width: float, height: float) -> Box:
     x0, y0, x1, y1 = box
     left, top = min(max(x0, 0.0), width), min(max(y0, 0.0), height)
     return left, top, max(left, min(x1, width)), max(top, min(y1, height))
+
+
+def fitted(width: int, height: int, longer: int) -> tuple[int, int]:
+    """The size, in whole pixels, of a picture whose longer side is scaled to `longer`."""
+    scale = longer / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))

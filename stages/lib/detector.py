@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.lib.boxes import Box
+from stages.lib.boxes import Box, fitted
 from stages.lib.command import threads
 from stages.lib.errors import UserError
 
@@ -97,11 +97,8 @@ def prepare(picture: Picture, resolution: int, image_size: int) -> tuple[Picture
     height, width = picture.shape[:2]
     image = Image.fromarray(picture)
     if max(width, height) > resolution:
-        small = resolution / max(width, height)
-        size = (max(1, round(width * small)), max(1, round(height * small)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    scale = image_size / max(width, height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = image.resize(fitted(width, height, resolution), Image.Resampling.LANCZOS)
+    scale, size = image_size / max(width, height), fitted(width, height, image_size)
     image = image.resize(size, Image.Resampling.BICUBIC)
     dx, dy = (image_size - size[0]) // 2, (image_size - size[1]) // 2
     square = Image.new("RGB", (image_size, image_size), (GREY, GREY, GREY))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.lib.augment import Labelled
+from stages.lib.boxes import fitted
 from stages.lib.errors import UserError
 
 LATENT_NOISE = 0.25
@@ -58,10 +59,9 @@ class Autoencoder:
 
 def shrunk(item: Labelled, resolution: int) -> Labelled:
     """The picture with its longer side reduced to `resolution` pixels; as it is where it is no longer."""
-    longer = max(item.image.size)
-    if longer <= resolution:
+    if max(item.image.size) <= resolution:
         return item
-    width, height = (max(1, round(side * resolution / longer)) for side in item.image.size)
+    width, height = fitted(*item.image.size, resolution)
     image = item.image.resize((width, height), Image.Resampling.LANCZOS)
     scale = (width / item.image.width, height / item.image.height)
     boxes = tuple((b[0] * scale[0], b[1] * scale[1], b[2] * scale[0], b[3] * scale[1]) for b in item.boxes)
