@@ -493,11 +493,13 @@ def report(
     methods = list(params.methods)
     rows, epochs = read_scores(methods, scores), read_epochs(methods, metrics)
     add_normscores(epochs)
-    gates = params.report.gates
     verdict = decide(
-        rows, max_memorised_share=gates.max_memorised_share, min_colour_fidelity=gates.min_colour_fidelity,
-        confidence=params.score.confidence_level, samples=params.score.bootstrap_samples, seed=params.seed,
-    )  # fmt: skip
+        rows,
+        gates=params.report.gates,
+        confidence=params.score.confidence_level,
+        samples=params.score.bootstrap_samples,
+        seed=params.seed,
+    )
     table, comparisons = table_2(epochs, params.report.top), compare_methods(rows, epochs, params)
 
     folder = metrics / "report"

@@ -250,6 +250,7 @@ class Gates(Section):
 
     max_memorised_share: Share
     min_colour_fidelity: Share
+    min_prompt_fidelity: Share
 
 
 class Report(Section):

@@ -2,8 +2,9 @@
 
 The rule
  1. A checkpoint is out where, over all its pictures, the share of memorised ones is above
-    `report.gates.max_memorised_share`, or the share drawn in the colour asked for is below
-    `report.gates.min_colour_fidelity`. A gate whose number is unavailable is not applied, and that is said.
+    `report.gates.max_memorised_share`, the share drawn in the colour asked for is below
+    `report.gates.min_colour_fidelity`, or the share whose own prompt CLIP prefers to the others is below
+    `report.gates.min_prompt_fidelity`. A gate whose number is unavailable is not applied, and that is said.
  2. Of the rest, the one with the highest lower bound of joint success (Wilson) on the pictures of even seeds is
     shipped: the lower bound, so that few pictures or little luck do not win. Equal bounds: the higher mean(OCR, OD),
     then the earlier epoch.
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.lib.checkpoints import by_epoch, compare, split_by_seed, summarise
+from stages.lib.params import Gates
 from stages.lib.statistics import Estimate
 from stages.lib.tables import Row
 
@@ -65,15 +67,12 @@ RULE = tuple(" ".join(part.split()) for part in re.split(r"\n \d\. ", __doc__.re
 """The rule's sentences, for the report."""
 
 
-def decide(
-    scores: Mapping[str, Sequence[Row]], *, max_memorised_share: float, min_colour_fidelity: float, confidence: float,
-    samples: int, seed: int,
-) -> Verdict:  # fmt: skip
+def decide(scores: Mapping[str, Sequence[Row]], *, gates: Gates, confidence: float, samples: int, seed: int) -> Verdict:
     """Apply the rule to every tuned checkpoint of every method.
 
     Args:
         scores: each method's scored pictures (data/scores/<method>.jsonl).
-        max_memorised_share, min_colour_fidelity: `report.gates`.
+        gates: `report.gates`.
         confidence, samples, seed: of the intervals.
     """
     options: dict[str, Any] = {"confidence": confidence, "samples": samples, "seed": seed}
@@ -83,7 +82,7 @@ def decide(
             if epoch > 0:
                 chosen, reported = split_by_seed(of_epoch)
                 every = summarise(of_epoch, **options)
-                failed, unchecked = _gates(every, max_memorised_share, min_colour_fidelity)
+                failed, unchecked = _gates(every, gates)
                 numbers = (every, summarise(chosen, **options), summarise(reported, **options))
                 candidates.append(Candidate(method, epoch, *numbers, rejected=failed, unchecked=unchecked))
     passed = tuple(sorted((c for c in candidates if not c.rejected), key=lambda c: c.order))
@@ -99,23 +98,22 @@ def decide(
     )
 
 
-def _gates(
-    every: Row, max_memorised_share: float, min_colour_fidelity: float
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _gates(every: Row, gates: Gates) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Why a checkpoint with these numbers is out, and which gates could not be applied."""
     failed, unchecked = [], []
     missing = every.get("unavailable", {})
-    if "memorised_share" not in every:
-        unchecked.append(f"memorisation: {missing.get('memorised_share', 'unavailable')}")
-    elif every["memorised_share"] > max_memorised_share:
-        failed.append(
-            f"copies training pictures: {every['memorised_share']:.0%} of its own, allowed {max_memorised_share:.0%}"
-        )
-    if "colour_fidelity" not in every:
-        unchecked.append(f"colour: {missing.get('colour_fidelity', 'unavailable')}")
-    elif every["colour_fidelity"] < min_colour_fidelity:
-        failed.append(
-            f"wrong colour: {every['colour_fidelity']:.0%} in the colour asked for, needed {min_colour_fidelity:.0%}"
-        )
+    for name, subject, sign, limit, told in (
+        ("memorised_share", "memorisation", -1, gates.max_memorised_share,
+         "copies training pictures: {share:.0%} of its own, allowed {limit:.0%}"),
+        ("colour_fidelity", "colour", 1, gates.min_colour_fidelity,
+         "wrong colour: {share:.0%} in the colour asked for, needed {limit:.0%}"),
+        ("clip_prompt_accuracy", "prompt", 1, gates.min_prompt_fidelity,
+         "wrong things: {share:.0%} are nearest to their own prompt, needed {limit:.0%}"),
+    ):  # fmt: skip
+        if name not in every:
+            unchecked.append(f"{subject}: {missing.get(name, 'unavailable')}")
+        elif sign * (every[name] - limit) < 0:
+            failed.append(told.format(share=every[name], limit=limit))
     return tuple(failed), tuple(unchecked)
 
 

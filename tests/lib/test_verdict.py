@@ -2,13 +2,15 @@
 
 import pytest
 
+from stages.lib.params import Gates
 from stages.lib.tables import Row
 from stages.lib.verdict import RULE, Verdict, decide
 from tests.scored_world import scored_rows
 
 
 def verdict_of(scores: dict[str, list[Row]]) -> Verdict:
-    return decide(scores, max_memorised_share=0.2, min_colour_fidelity=0.5, confidence=0.95, samples=300, seed=0)
+    gates = Gates(max_memorised_share=0.2, min_colour_fidelity=0.5, min_prompt_fidelity=0.5)
+    return decide(scores, gates=gates, confidence=0.95, samples=300, seed=0)
 
 
 def test_the_highest_success_among_those_that_pass_is_shipped() -> None:
@@ -33,6 +35,26 @@ def test_the_wrong_colour_is_rejected() -> None:
     verdict = verdict_of({"lora": scored_rows("lora", {3: 0.9}, colour=0.1)})
     assert verdict.shipped is None
     assert "wrong colour" in verdict.rejected[0].rejected[0]
+
+
+def test_other_things_than_the_prompt_asked_for_are_rejected() -> None:
+    """A method that puts the logo on a t-shirt whatever the prompt says scores well and is of no use."""
+    scores = {method: scored_rows(method, {3: share}) for method, share in (("dreambooth", 0.95), ("lora", 0.6))}
+    for method, rows in scores.items():
+        for row in rows:
+            row["clip_prompt_right"] = None if row["plain"] else method == "lora" or row["prompt_index"] == 1
+    verdict = verdict_of(scores)
+    assert verdict.shipped is not None
+    assert verdict.shipped.method == "lora"
+    assert verdict.rejected[0].rejected == ("wrong things: 17% are nearest to their own prompt, needed 50%",)
+
+
+def test_each_gate_lets_its_limit_pass() -> None:
+    rows = scored_rows("lora", {3: 0.9})
+    for row in rows:
+        row["clip_prompt_right"] = row["seed_index"] % 2 == 0
+    verdict = verdict_of({"lora": rows})
+    assert verdict.shipped is not None
 
 
 def test_nothing_is_shipped_where_nothing_succeeds() -> None:

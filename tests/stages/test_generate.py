@@ -67,7 +67,8 @@ def test_the_picture_says_what_it_was_drawn_from(params: Params, base: Path, mod
         said = json.loads(picture.text["emblem"])  # type: ignore[attr-defined]
         parameters = picture.text["parameters"]  # type: ignore[attr-defined]
     assert (said["prompt"], said["seed"], said["epoch"]) == ("a mug with the <hugo> logo", 7, 12)
-    assert "Steps: 3, Sampler: dpm++, CFG scale: 2.5, Seed: 7, Size: 32x32" in parameters
+    guidance = params.sample.guidance_scale
+    assert f"Steps: 3, Sampler: dpm++, CFG scale: {guidance:g}, Seed: 7, Size: 32x32" in parameters
     first = path.read_bytes()
     generate("a mug with the {token} logo", checkpoint, params, seeds=[7], base=base, output=tmp_path)
     assert path.read_bytes() == first

@@ -1,0 +1,96 @@
+"""The loop that every network of the demo world is trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from demo.training import Learner, rng_of, train
+
+
+class Killed(Exception):
+    """Stands for a kill -9: nothing is done on the way out."""
+
+
+def networks() -> dict[str, torch.nn.Module]:
+    """A network, its average and another one behind it."""
+    torch.manual_seed(0)
+    body, average = (torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)) for _ in "ab")
+    average.load_state_dict(body.state_dict())
+    return {"body": body, "head": torch.nn.Linear(2, 2), "average": average}
+
+
+def trained(rounds: list[int], killed_in: int | None = None) -> dict[str, torch.nn.Module]:
+    """The networks after these rounds; the head takes part from the second round, that is from the sixth step."""
+    parts = networks()
+
+    def loss_of_step(step: int) -> torch.Tensor:
+        if step == killed_in:
+            raise Killed
+        inputs = torch.from_numpy(rng_of(1, step).standard_normal((16, 4), dtype="float32"))
+        drawn = parts["body"](inputs.to(torch.bfloat16)).float()
+        return ((parts["head"](drawn) if step >= 6 else drawn) - inputs[:, :2]).square().mean()
+
+    train(
+        "tested",
+        {"body": parts["body"], "head": parts["head"]},
+        loss_of_step,
+        settings={"steps": rounds, "learning_rate": 0.05, "ema_decay": 0.9},
+        inputs=[],
+        ema={"body": parts["average"]},
+        shares={"head": [0.0, 1.0]},
+        dtypes={"body": torch.bfloat16},
+    )
+    return parts
+
+
+def tensors(modules: dict[str, torch.nn.Module]) -> dict[str, torch.Tensor]:
+    return {
+        f"{part}.{name}": tensor for part, module in modules.items() for name, tensor in module.state_dict().items()
+    }
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """State is kept in a folder of the test's own, and saved after every step."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("demo.training.SAVE_SECONDS", -1.0)
+
+
+def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = tensors(trained([6, 4]))
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
+    for step in (3, 7):
+        with pytest.raises(Killed):
+            trained([6, 4], killed_in=step)
+    again = tensors(trained([6, 4]))
+    assert all(torch.equal(again[name], tensor) for name, tensor in undisturbed.items())
+
+
+def test_what_was_trained_is_fp32_and_can_be_saved(tmp_path: Path) -> None:
+    after = tensors(trained([6, 4]))
+    assert {tensor.dtype for tensor in after.values()} == {torch.float32}
+    save_file(after, tmp_path / "saved.safetensors")  # refuses tensors that share memory
+
+
+def test_a_module_without_a_share_of_the_rate_stays_as_it_was() -> None:
+    before, after = tensors(networks()), tensors(trained([6]))
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in before if not name.startswith("head")}
+
+
+def test_small_steps_are_not_lost_in_the_rounded_copy() -> None:
+    """1 + 2^-12 is 1 in bf16: the fp32 weights gather what their rounded copy can't show yet."""
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(module.weight)
+    learner = Learner(module, torch.bfloat16)
+    for _ in range(64):
+        with torch.no_grad():
+            learner.exact.flat.add_(2.0**-12)
+        learner.renew()
+    assert module.weight.dtype == torch.bfloat16
+    assert module.weight.item() == 1 + 2.0**-6
