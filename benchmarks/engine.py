@@ -14,6 +14,7 @@ the same steps. Each measurement is a process of its own, ours and plain in turn
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -127,6 +128,9 @@ def peak_megabytes() -> float:
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss is never less than what the process that started this one had
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 

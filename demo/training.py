@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stages.finetune.block import Block, take_gradients
 from stages.lib.command import threads
 from stages.lib.params import read_yaml
 from stages.lib.scratch import digest, scratch_folder
@@ -59,34 +58,6 @@ def round_of(step: int, rounds: list[int]) -> tuple[int, int]:
     raise IndexError(f"step {step} lies past the last round")
 
 
-class Learner:
-    """What a module learns, in one block of fp32 (stages/finetune/block.py); it may compute on a rounded copy of it."""
-
-    def __init__(self, module: torch.nn.Module, dtype: torch.dtype) -> None:
-        """Put what requires a gradient into blocks; the whole module computes in `dtype` from here on."""
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.exact = Block(self.parameters, torch.float32)
-        self.computing = self.exact if dtype == torch.float32 else Block(self.parameters, dtype)
-        self.computing.adopt(self.parameters)
-        module.to(dtype)
-
-    def gather(self) -> None:
-        """Move the gradients of a backward pass, where the module took part in it, to the fp32 weights."""
-        if any(parameter.grad is not None for parameter in self.parameters):
-            self.exact.add_gradient(take_gradients(self.parameters))
-
-    @torch.no_grad()
-    def renew(self) -> None:
-        """Round the weights after an update."""
-        if self.computing is not self.exact:
-            self.computing.flat.copy_(self.exact.flat)
-
-    def release(self) -> None:
-        """Give the module its weights in fp32, each in a memory of its own, as files want them."""
-        for parameter, exact in zip(self.parameters, self.exact.tensors, strict=True):
-            parameter.data = exact.clone(memory_format=torch.contiguous_format)
-
-
 def train(
     name: str,
     modules: dict[str, torch.nn.Module],
@@ -96,43 +67,43 @@ def train(
     inputs: list[Any],
     ema: dict[str, torch.nn.Module] | None = None,
     shares: dict[str, list[float]] | None = None,
-    dtypes: dict[str, torch.dtype] | None = None,
 ) -> Path:
     """Train `modules` in place for settings["steps"] steps of AdamW; returns the scratch folder with the losses.
 
     A list of steps is a training in rounds: the learning rate rises and falls once in each. State is saved every minute
     under a key of settings and inputs (the number of steps is not part of the key, so that a longer run goes on from a
     shorter one); a killed run resumes from it. Losses land in losses.tsv, mean of 50 steps. `shares`: what share of the
-    learning rate a module has in each round, where it isn't 1. `ema`: modules that take the averaged weights. `dtypes`:
-    in what a module computes, where it isn't fp32 (its weights are kept in fp32, and rounded once a step).
+    learning rate a module has in each round, where it isn't 1.
     """
     rounds = settings["steps"] if isinstance(settings["steps"], list) else [settings["steps"]]
     steps, rate = sum(rounds), settings["learning_rate"]
     key = digest(name, {k: v for k, v in settings.items() if k not in ("steps", "decay_share")}, *inputs)
     folder = scratch_folder(f"demo-{name}", key)
-    learners = {part: Learner(module, (dtypes or {}).get(part, torch.float32)) for part, module in modules.items()}
-    averages = {part: Learner(module, torch.float32) for part, module in (ema or {}).items()}
-    weights = [learner.exact.flat for learner in learners.values()]
-    optimizer = torch.optim.AdamW([{"params": [flat]} for flat in weights], rate, weight_decay=0.01, fused=True)
+    weights = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
+    groups = [
+        {
+            "params": [p for p in module.parameters() if p.requires_grad],
+            "shares": (shares or {}).get(part, [1.0] * len(rounds)),
+        }
+        for part, module in modules.items()
+    ]
+    optimizer = torch.optim.AdamW(groups, rate, weight_decay=0.01, fused=True)
     state_file, start, losses = folder / "state.pt", 0, []
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location="cpu")
-        with torch.no_grad():
-            for part, learner in learners.items():
-                learner.exact.flat.copy_(state["weights"][part])
-                learner.renew()
-                for buffer, saved in zip(modules[part].buffers(), state["buffers"][part], strict=True):
-                    buffer.copy_(saved)
-            for part, average in averages.items():
-                average.exact.flat.copy_(state["averages"][part])
+        for part, module in modules.items():
+            module.load_state_dict(state["modules"][part])
+        for part, module in (ema or {}).items():
+            module.load_state_dict(state["ema"][part])
         optimizer.load_state_dict(state["optimizer"])
+        for group, fresh in zip(optimizer.param_groups, groups, strict=True):
+            group["shares"] = fresh["shares"]  # a run of more rounds has more of them than the state
         start, losses = state["step"], state["losses"]
 
     def save(step: int) -> None:
         content = {
-            "weights": {part: learner.exact.flat.detach() for part, learner in learners.items()},
-            "buffers": {part: list(module.buffers()) for part, module in modules.items()},
-            "averages": {part: average.exact.flat.detach() for part, average in averages.items()},
+            "modules": {part: module.state_dict() for part, module in modules.items()},
+            "ema": {part: module.state_dict() for part, module in (ema or {}).items()},
             "optimizer": optimizer.state_dict(),
             "step": step,
             "losses": losses,
@@ -145,25 +116,18 @@ def train(
     bar = tqdm(range(start, steps), desc=name, initial=start, total=steps, mininterval=10)
     for step in bar:
         number, within = round_of(step, rounds)
-        decay = warmup_stable_decay(within, rounds[number], settings.get("decay_share", 0.3))
-        for part, group in zip(modules, optimizer.param_groups, strict=True):
-            share = shares[part][number] if shares and part in shares else 1.0
-            group["lr"] = rate * share * decay
+        for group in optimizer.param_groups:
+            decay = warmup_stable_decay(within, rounds[number], settings.get("decay_share", 0.3))
+            group["lr"] = rate * group["shares"][number] * decay
         loss = loss_of_step(step)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")
         loss.backward()  # type: ignore[no-untyped-call]
-        for learner in learners.values():
-            learner.gather()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        with torch.no_grad():
-            for part, learner in learners.items():
-                learner.renew()
-                if part in averages:
-                    decay = min(settings["ema_decay"], (step + 1) / (step + 10))
-                    averages[part].exact.flat.lerp_(learner.exact.flat, 1 - decay)
+        if ema:
+            _average(ema, modules, min(settings["ema_decay"], (step + 1) / (step + 10)))
         running.append(loss.item())
         if len(running) == 50:
             losses.append([step + 1, sum(running) / len(running)])
@@ -173,8 +137,12 @@ def train(
             save(step + 1)
             saved = time.monotonic()
     save(steps)
-    for learner in [*learners.values(), *averages.values()]:
-        learner.release()
     lines = ["step\tloss", *(f"{step}\t{loss:.6f}" for step, loss in losses)]
     (folder / "losses.tsv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@torch.no_grad()
+def _average(averages: dict[str, torch.nn.Module], modules: dict[str, torch.nn.Module], decay: float) -> None:
+    for part, average in averages.items():
+        torch._foreach_lerp_(list(average.parameters()), list(modules[part].parameters()), 1 - decay)

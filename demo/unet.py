@@ -105,9 +105,9 @@ def main() -> None:
 
     torch.manual_seed(seed)
     unet = build(settings, latents.shape[1], latents.shape[-1], states.shape[-1]).to(where)
-    unet.to(memory_format=torch.channels_last)
     if where.type == "cpu":
         unet.set_attn_processor(AttnProcessor())
+    predict = torch.compile(unet, dynamic=False) if settings["compile"] else unet
     averages = {"unet": copy.deepcopy(unet), "text_encoder": copy.deepcopy(text_encoder)}
     noise_scheduler = DDPMScheduler(**SCHEDULE)
     signal = noise_scheduler.alphas_cumprod / (1 - noise_scheduler.alphas_cumprod)
@@ -129,28 +129,20 @@ def main() -> None:
         timesteps = torch.from_numpy(rng.integers(1000, size=len(chosen))).to(where)
         noisy = noise_scheduler.add_noise(clean, noise, timesteps)
         rows, training_round = [number[text] for text in captions], round_of(step, settings["steps"])[0]
-        if settings["text_encoder_share"][training_round]:
-            with torch.autocast(where.type, torch.bfloat16):
+        with torch.autocast(where.type, torch.bfloat16):
+            if settings["text_encoder_share"][training_round]:
                 context = text_encoder(tokens[rows].to(where)).last_hidden_state
-        else:
-            context = states[rows].to(where)
-        predicted = unet(noisy.to(unet.dtype), timesteps, context.to(unet.dtype)).sample
+            else:
+                context = states[rows].to(where).float()
+            predicted = predict(noisy, timesteps, context).sample
         strength = settings["logo_weight"][training_round]
         weight = 1 + (strength - 1) * logos[chosen].to(where)
         error = (weight * (predicted.float() - noise).square()).mean((1, 2, 3)) / weight.mean((1, 2, 3))
         return (min_snr[timesteps] * error).mean()
 
     inputs = [seed, file_digest(PICTURES), digest(BASE / "vae"), digest(WEIGHTS / "clip")]
-    train(
-        "unet",
-        {"unet": unet, "text_encoder": text_encoder},
-        loss_of_step,
-        settings=settings,
-        inputs=inputs,
-        ema=averages,
-        shares={"text_encoder": settings["text_encoder_share"]},
-        dtypes={"unet": torch.bfloat16},
-    )
+    modules, shares = {"unet": unet, "text_encoder": text_encoder}, {"text_encoder": settings["text_encoder_share"]}
+    train("unet", modules, loss_of_step, settings=settings, inputs=inputs, ema=averages, shares=shares)
     scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     StableDiffusionPipeline(
         vae=vae,
