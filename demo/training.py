@@ -66,14 +66,14 @@ def train(
     settings: dict[str, Any],
     inputs: list[Any],
     ema: dict[str, torch.nn.Module] | None = None,
-    shares: dict[str, list[float]] | None = None,
+    shares: dict[str, float] | None = None,
 ) -> Path:
     """Train `modules` in place for settings["steps"] steps of AdamW; returns the scratch folder with the losses.
 
     A list of steps is a training in rounds: the learning rate rises and falls once in each. State is saved every minute
     under a key of settings and inputs (the number of steps is not part of the key, so that a longer run goes on from a
     shorter one); a killed run resumes from it. Losses land in losses.tsv, mean of 50 steps. `shares`: what share of the
-    learning rate a module has in each round, where it isn't 1.
+    learning rate a module has, where it isn't 1.
     """
     rounds = settings["steps"] if isinstance(settings["steps"], list) else [settings["steps"]]
     steps, rate = sum(rounds), settings["learning_rate"]
@@ -83,7 +83,7 @@ def train(
     groups = [
         {
             "params": [p for p in module.parameters() if p.requires_grad],
-            "shares": (shares or {}).get(part, [1.0] * len(rounds)),
+            "share": (shares or {}).get(part, 1.0),
         }
         for part, module in modules.items()
     ]
@@ -96,8 +96,6 @@ def train(
         for part, module in (ema or {}).items():
             module.load_state_dict(state["ema"][part])
         optimizer.load_state_dict(state["optimizer"])
-        for group, fresh in zip(optimizer.param_groups, groups, strict=True):
-            group["shares"] = fresh["shares"]  # a run of more rounds has more of them than the state
         start, losses = state["step"], state["losses"]
 
     def save(step: int) -> None:
@@ -118,7 +116,7 @@ def train(
         number, within = round_of(step, rounds)
         for group in optimizer.param_groups:
             decay = warmup_stable_decay(within, rounds[number], settings.get("decay_share", 0.3))
-            group["lr"] = rate * group["shares"][number] * decay
+            group["lr"] = rate * group["share"] * decay
         loss = loss_of_step(step)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")

@@ -2,9 +2,9 @@
 
 Writes demo/weights/base in Stable Diffusion's own layout (unet, text_encoder, scheduler, model_index.json beside the
 parts that the steps before this one wrote). Noise prediction on SD's beta schedule, min-SNR weighting (Hang et al.
-2023, section 3.4), dropped captions for guidance (Ho and Salimans 2022), averaged weights. In the last round the text
-encoder learns too, as in Rombach et al. 2022 (section 3.3): to tell pictures apart, CLIP need not tell every word from
-every other; to draw them, one must. CLIP itself, the judge of prompt fidelity, stays as it was.
+2023, section 3.4), dropped captions for guidance (Ho and Salimans 2022), averaged weights. The text encoder starts as
+CLIP's and learns too, as in Rombach et al. 2022 (section 3.3): to tell pictures apart, CLIP need not tell every word
+from every other; to draw them, one must. CLIP itself, the judge of prompt fidelity, stays as it was.
 """
 
 from __future__ import annotations
@@ -57,19 +57,6 @@ def encode_pictures(vae: AutoencoderKL, pictures: Pictures, where: torch.device)
     return torch.cat(parts)
 
 
-@torch.no_grad()
-def encode_captions(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: list[str], where: torch.device
-) -> Tensor:
-    """Last hidden states, half precision: [N, tokens, width]."""
-    parts = []
-    for first in tqdm(range(0, len(captions), 1000), desc="captions", mininterval=10):
-        texts = captions[first : first + 1000]
-        tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        parts.append(text_encoder(tokens.to(where)).last_hidden_state.half().cpu())
-    return torch.cat(parts)
-
-
 def text_tower(clip: Path) -> CLIPTextModel:
     """The text encoder of a CLIP's folder, fp32."""
     both = CLIPModel.from_pretrained(clip, dtype=torch.float32)
@@ -99,12 +86,11 @@ def main() -> None:
     latents = encode_pictures(vae, pictures, where)
     texts = sorted({text for several in pictures.captions for text in several} | {""})
     number = {text: index for index, text in enumerate(texts)}
-    states = encode_captions(tokenizer, text_encoder, texts, where)
     tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     logos = logo_masks(pictures.boxes, pictures.images.shape[1], latents.shape[-1])
 
     torch.manual_seed(seed)
-    unet = build(settings, latents.shape[1], latents.shape[-1], states.shape[-1]).to(where)
+    unet = build(settings, latents.shape[1], latents.shape[-1], text_encoder.config.hidden_size).to(where)
     if where.type == "cpu":
         unet.set_attn_processor(AttnProcessor())
     predict = torch.compile(unet, dynamic=False) if settings["compile"] else unet
@@ -128,14 +114,11 @@ def main() -> None:
         noise = noise + settings["noise_offset"] * shift
         timesteps = torch.from_numpy(rng.integers(1000, size=len(chosen))).to(where)
         noisy = noise_scheduler.add_noise(clean, noise, timesteps)
-        rows, training_round = [number[text] for text in captions], round_of(step, settings["steps"])[0]
+        rows = [number[text] for text in captions]
         with torch.autocast(where.type, torch.bfloat16):
-            if settings["text_encoder_share"][training_round]:
-                context = text_encoder(tokens[rows].to(where)).last_hidden_state
-            else:
-                context = states[rows].to(where).float()
+            context = text_encoder(tokens[rows].to(where)).last_hidden_state
             predicted = predict(noisy, timesteps, context).sample
-        strength = settings["logo_weight"][training_round]
+        strength = settings["logo_weight"][round_of(step, settings["steps"])[0]]
         weight = 1 + (strength - 1) * logos[chosen].to(where)
         error = (weight * (predicted.float() - noise).square()).mean((1, 2, 3)) / weight.mean((1, 2, 3))
         return (min_snr[timesteps] * error).mean()
@@ -144,7 +127,7 @@ def main() -> None:
     modules, shares = {"unet": unet, "text_encoder": text_encoder}, {"text_encoder": settings["text_encoder_share"]}
     train("unet", modules, loss_of_step, settings=settings, inputs=inputs, ema=averages, shares=shares)
     scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    StableDiffusionPipeline(
+    pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=averages["text_encoder"],
         tokenizer=tokenizer,
@@ -153,7 +136,10 @@ def main() -> None:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-    ).to(torch.float16).save_pretrained(BASE)
+    ).to(torch.float16)
+    pipeline.save_config(BASE)  # model_index.json
+    for part in ("unet", "text_encoder", "scheduler"):  # the others are there, from the steps before
+        getattr(pipeline, part).save_pretrained(BASE / part)
 
 
 if __name__ == "__main__":

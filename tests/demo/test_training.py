@@ -22,16 +22,15 @@ def networks() -> dict[str, torch.nn.Module]:
     return {"body": body, "head": torch.nn.Linear(2, 2), "average": average}
 
 
-def trained(rounds: list[int], killed_in: int | None = None) -> dict[str, torch.nn.Module]:
-    """The networks after these rounds; the head takes part from the second round, that is from the sixth step."""
+def trained(rounds: list[int], killed_in: int | None = None, head_share: float = 0.5) -> dict[str, torch.nn.Module]:
+    """The networks after these rounds; the head learns at `head_share` of the rate."""
     parts = networks()
 
     def loss_of_step(step: int) -> torch.Tensor:
         if step == killed_in:
             raise Killed
         inputs = torch.from_numpy(rng_of(1, step).standard_normal((16, 4), dtype="float32"))
-        drawn = parts["body"](inputs)
-        return ((parts["head"](drawn) if step >= 6 else drawn) - inputs[:, :2]).square().mean()
+        return (parts["head"](parts["body"](inputs)) - inputs[:, :2]).square().mean()
 
     train(
         "tested",
@@ -40,7 +39,7 @@ def trained(rounds: list[int], killed_in: int | None = None) -> dict[str, torch.
         settings={"steps": rounds, "learning_rate": 0.05, "ema_decay": 0.9},
         inputs=[],
         ema={"body": parts["average"]},
-        shares={"head": [0.0, 1.0]},
+        shares={"head": head_share},
     )
     return parts
 
@@ -70,6 +69,6 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, monkeypatc
 
 
 def test_a_module_without_a_share_of_the_rate_stays_as_it_was() -> None:
-    before, after = tensors(networks()), tensors(trained([6]))
+    before, after = tensors(networks()), tensors(trained([6], head_share=0.0))
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert changed == {name for name in before if not name.startswith("head")}
