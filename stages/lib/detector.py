@@ -251,7 +251,8 @@ def train_model(
     trainer = Trainer(
         overrides=dict(  # noqa: C408 (reads as ultralytics' documentation writes it)
             model=ARCHITECTURE, data=str(dataset), epochs=epochs, batch=batch_size, imgsz=image_size, seed=seed,
-            project=str(folder), name="run", exist_ok=True, device="0" if torch.cuda.is_available() else "cpu",
+            project=str(folder.absolute()),  # a relative one lands in the runs folder of ultralytics' settings
+            name="run", exist_ok=True, device="0" if torch.cuda.is_available() else "cpu",
             optimizer="AdamW", lr0=learning_rate, lrf=0.01, cos_lr=True, warmup_epochs=0.5, nbs=batch_size,
             workers=0, cache=False, deterministic=True, amp=False, pretrained=False, plots=False, val=False, save=False,
             verbose=False, patience=0, mosaic=0.0, close_mosaic=0, fliplr=0.0, flipud=0.0, hsv_h=0.0, hsv_s=0.0,
