@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from demo.render import CONFUSERS, HUGO, draw, sample_scene
-from stages.lib.detector import Detection, load_detector
+from stages.lib.detector import Detection, load_detector, set_up_ultralytics
 from stages.lib.errors import UserError
 from stages.lib.params import Params
 from stages.lib.tables import read_table, write_table
@@ -174,6 +174,11 @@ def test_rates_are_told_by_kind_of_hard_negative(world: Path) -> None:
 
 def test_a_run_leaves_its_files_and_repeats_them_byte_for_byte(world: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    set_up_ultralytics(tmp_path)
+    from ultralytics import settings
+
+    monkeypatch.setitem(settings, "runs_dir", str(tmp_path / "runs"))
+    monkeypatch.setattr("ultralytics.cfg.TESTS_RUNNING", False)  # under pytest it has a place of its own
     contents = []
     for name in ("a", "b"):
         train_detector(
@@ -184,6 +189,7 @@ def test_a_run_leaves_its_files_and_repeats_them_byte_for_byte(world: Path, tmp_
             {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
         )
     assert contents[0] == contents[1]
+    assert not (tmp_path / "runs").exists(), "ultralytics wrote outside its scratch folder"
     assert {str(p) for p in contents[0]} == {
         "detector/detector.safetensors", "detector/holdout.jsonl", "detector.json", "detector_calibration.json",
         "detections.png",
