@@ -3,10 +3,12 @@
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 PYTHON ?= python3
+TORCH ?=
 BASE ?= main
 NUMBER ?= 0
 JOBS ?=
 WORKERS ?= auto
+DECISIVE = accelerate|diffusers|easyocr|opencv-python-headless|peft|pillow|torch|torchvision|transformers|ultralytics
 RUN = PATH="$$PWD/.venv/bin:$$PATH"
 
 .PHONY: help setup repro test lint lock clean demo-weights demo-measure grid grid-status push push-experiments pull \
@@ -15,7 +17,7 @@ RUN = PATH="$$PWD/.venv/bin:$$PATH"
 help:
 	@echo "make repro   set up and run the pipeline on the demo world; ends by naming the report to open"
 	@echo "make test    set up and run the tests (WORKERS=auto processes, which divide the cores)"
-	@echo "make setup   make .venv from requirements.lock"
+	@echo "make setup   make .venv from requirements.lock (TORCH=cpu: PyTorch's build without CUDA, 4 GB less)"
 	@echo "make lint    ruff and mypy"
 	@echo "make lock    renew requirements.lock from pyproject.toml"
 	@echo "make demo-weights  rebuild demo/weights from nothing (hours on a CPU, minutes on a GPU; resumes)"
@@ -28,7 +30,7 @@ help:
 setup: .venv/ready
 
 .venv/ready: requirements.lock setup.sh
-	@PYTHON="$(PYTHON)" sh setup.sh
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh setup.sh
 
 repro: setup
 	@$(RUN) dvc repro
@@ -45,6 +47,8 @@ lint: setup
 lock: setup
 	@$(RUN) uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--no-emit-find-links --group dev pyproject.toml --output-file requirements.lock
+	@{ echo "# The libraries whose versions decide numbers, from requirements.lock by \`make lock\`: parameters of dvc.yaml."; \
+		sed -nE 's/^($(DECISIVE))==([^ ]+).*/\1: "\2"/p' requirements.lock; } > versions.yaml
 
 clean:
 	@rm -rf .emblem

@@ -56,11 +56,11 @@ def main(
     """Measure ours and the plain recipe, and print a table of ratios."""
     if child:
         task = json.loads(child)
-        print(json.dumps(measure(task, changed(load_params(Path(task["params"])), task["changes"]))))
+        print(json.dumps(measure(task, changed(load_settled(Path(task["params"])), task["changes"]))))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        params = load_params(params_file)
+        params = load_settled(params_file)
         base = write_sd15_sized_base(folder / "base") if sd15 else base
         data = data or write_pictures(folder / "data", params.resolution, params.brand.token)
         changes = ({"batch_size": batch} if batch else {}) | ({"compile": True} if compiled else {})
@@ -85,6 +85,17 @@ def main(
                 results.setdefault((task["what"], task["method"], task["who"]), []).append(result)
                 print(task, result, file=sys.stderr)
         print_table(results)
+
+
+def load_settled(path: Path) -> Params:
+    """The parameters, `auto` replaced with the precision that the stages take on this machine."""
+    from stages.lib.machine import native_bf16, prepare_machine
+
+    params, best = load_params(path), "bf16" if native_bf16(prepare_machine())[0] else "fp32"
+    for method in METHODS:
+        if params.training(method).precision == "auto":
+            params = params.with_training(method, precision=best)
+    return params
 
 
 def changed(params: Params, changes: dict[str, Any]) -> Params:
@@ -289,7 +300,7 @@ def checkpoints(method: str, params: Params, base: Path, folder: Path) -> Path:
 
 
 def sample_ours(method: str, params: Params, base: Path, data: Path, task: dict[str, Any]) -> dict[str, Any]:
-    """The stage, base and two checkpoints, loading and writing pictures included (imports are in neither's time)."""
+    """The stages, base and two checkpoints, loading and writing pictures included (imports are in neither's time)."""
     from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -302,9 +313,11 @@ def sample_ours(method: str, params: Params, base: Path, data: Path, task: dict[
     with tempfile.TemporaryDirectory(dir=folder) as run:
         target = Path(run)
         before = time.perf_counter()
-        drawn = sample(method, params, models, base, target / "samples", target / "sheet.png", target / "scratch")
+        sheet, scratch = target / "sheet.png", target / "scratch"
+        untuned = sample("base", params, None, base, target / "base", sheet, scratch)
+        drawn = sample(method, params, models, base, target / "samples", sheet, scratch, untuned)
         seconds = time.perf_counter() - before
-        pictures = len(list(drawn.rglob("*.png")))
+        pictures = sum(len(list(folder.rglob("*.png"))) for folder in (untuned, drawn))
     return {"rate": pictures / seconds, "seconds": seconds}
 
 

@@ -57,8 +57,6 @@ def write_samples(method: str, count: int, folder: Path) -> None:
     chosen = [rows[number % len(rows)] for number in range(count)]
     again = [number // len(rows) * epochs for number in range(count)]
     renumbered = [row | {"epoch": row["epoch"] + later} for row, later in zip(chosen, again, strict=True)]
-    # The smallest part may end within epoch 0, and the stage wants a tuned checkpoint.
-    renumbered[-1]["epoch"] = max(1, renumbered[-1]["epoch"])
     write_table(folder / "manifest.jsonl", renumbered)
 
 
@@ -68,6 +66,8 @@ def scoring_seconds(method: str, folder: Path) -> float:
     from stages.lib.params import load_params
 
     offline()
+    (folder / "scores").mkdir()
+    shutil.copyfile("data/scores/base.jsonl", folder / "scores" / "base.jsonl")
     params, before = load_params(Path("params.yaml")), time.perf_counter()
     from stages.score import score
 

@@ -159,12 +159,15 @@ def generate(
     from PIL import Image
 
     from stages.lib.diffusion import draw, encode_prompts, load_base, too_long
-    from stages.lib.machine import DTYPES, explain_out_of_memory, prepare_machine
+    from stages.lib.machine import DTYPES, explain_out_of_memory, prepare_machine, resolve_precision
     from stages.lib.weights import StaticWeights, spell_out
 
-    settings, token = params.sample, params.brand.token
+    device, token = prepare_machine(), params.brand.token
+    precision = resolve_precision(params.sample.precision, device, "sample.precision")
+    params = params.model_copy(update={"sample": params.sample.model_copy(update={"precision": precision})})
+    settings = params.sample
     prompt = prompt.replace("{token}", token).replace("<token>", token)
-    loaded = load_base(base, prepare_machine())
+    loaded = load_base(base, device)
     weights, vectors = StaticWeights(loaded, token), 1
     if checkpoint.folder is not None:
         weights.prepare(checkpoint.method, checkpoint.folder)
@@ -209,7 +212,7 @@ def png(picture: Any, prompt: str, seed: int, checkpoint: Checkpoint, params: Pa
         f"Sampler: {settings.scheduler}, CFG scale: {settings.guidance_scale:g}, Seed: {seed}, "
         f"Size: {picture.width}x{picture.height}, Model: {checkpoint.name}",
     )
-    of_settings = ("negative_prompt", "steps", "guidance_scale", "scheduler", "precision")
+    of_settings = ("negative_prompt", "steps", "guidance_scale", "guidance_share", "scheduler", "precision")
     content = {
         "prompt": prompt,
         "seed": seed,

@@ -1,6 +1,7 @@
 """Put tables, curves and pictures on one page that says which checkpoint to ship.
 
-Reads   data/scores/<method>.jsonl and metrics/epochs (the numbers), data/samples and data/captioned (the pictures),
+Reads   data/scores/<method>.jsonl (base.jsonl: the untuned base's pictures, epoch 0 of every method) and metrics/epochs
+        (the numbers), data/samples and data/captioned (the pictures),
         metrics/finetune/<method>/plots/metrics/loss.tsv, metrics/detector.json,
         metrics/detector_calibration.json, metrics/detections.png, metrics/filter.json, metrics/funnel.png,
         params report.
@@ -27,7 +28,7 @@ from stages.lib.charts import Series, line_chart, marker
 from stages.lib.checkpoints import best_epoch, by_epoch, compare
 from stages.lib.command import stage_main
 from stages.lib.errors import UserError
-from stages.lib.params import Params, load_params
+from stages.lib.params import UNTUNED, Params, load_params
 from stages.lib.tables import Row, read_table
 from stages.lib.verdict import RULE, Verdict, decide
 
@@ -36,7 +37,7 @@ CAPTIONED = Path("data/captioned")
 SCORES = Path("data/scores")
 METRICS = Path("metrics")
 
-TITLES = {"dreambooth": "DreamBooth", "textual_inversion": "Textual inversion", "lora": "LoRA"}
+TITLES = {"dreambooth": "DreamBooth", "textual_inversion": "Textual inversion", "lora": "LoRA", UNTUNED: "Untuned base"}
 SHEET_SEEDS = 4
 """Seeds of each prompt on metrics/report.png."""
 
@@ -93,8 +94,9 @@ def title_of(method: str) -> str:
 
 
 def read_scores(methods: Sequence[str], scores: Path) -> dict[str, list[Row]]:
-    """Each method's scored pictures. Raises UserError where a method has none."""
-    return {method: read_table(scores / f"{method}.jsonl") for method in methods}
+    """Each method's scored pictures, the untuned base's before them. Raises UserError where a method has none."""
+    untuned = read_table(scores / f"{UNTUNED}.jsonl")
+    return {method: [*untuned, *read_table(scores / f"{method}.jsonl")] for method in methods}
 
 
 def read_epochs(methods: Sequence[str], metrics: Path) -> dict[str, dict[int, Row]]:
@@ -216,19 +218,23 @@ def make_charts(
 
 def copy_pictures(scores: Mapping[str, list[Row]], samples: Path, captioned: Path, images: Path) -> None:
     """Copy the samples and the training pictures beside the page."""
-    for method, rows in scores.items():
-        for row in rows:
-            target = images / method / row["file"]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copyfile(samples / method / row["file"], target)
-            except FileNotFoundError:
-                raise UserError(f"{samples / method / row['file']}: no such file, but it is scored") from None
+    for file in sorted({drawn_file(row) for rows in scores.values() for row in rows}):
+        target = images / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(samples / file, target)
+        except FileNotFoundError:
+            raise UserError(f"{samples / file}: no such file, but it is scored") from None
     (images / "training").mkdir(parents=True, exist_ok=True)
     for name in sorted(
         {row[key] for rows in scores.values() for row in rows for key in ("nearest", "nearest_masked") if row.get(key)}
     ):
         shutil.copyfile(captioned / name, images / "training" / Path(name).name)
+
+
+def drawn_file(row: Row) -> str:
+    """Where a scored picture is, below data/samples and below the page's images."""
+    return f"{row['method']}/{row['file']}"
 
 
 def picture_id(row: Row) -> str:
@@ -267,7 +273,7 @@ def picture_entry(row: Row) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "id": picture_id(row),
-        "src": f"images/{row['method']}/{row['file']}",
+        "src": f"images/{drawn_file(row)}",
         "alt": f"{title}. Read: {read}",
         "label": f"{row['confidence']:.2f} {'read' if row['ocr'] else 'not read'}"
         + (" copy" if row.get("memorised") else ""),
@@ -294,7 +300,7 @@ def make_grid(method: str, rows: list[Row]) -> dict[str, Any]:
             cells.append(
                 {
                     "id": picture_id(first),
-                    "src": f"images/{method}/{first['file']}",
+                    "src": f"images/{drawn_file(first)}",
                     "alt": f"{title_of(method)}, epoch {epoch}: {first['prompt']}",
                     "note": f"{hits}/{len(drawn)} " + ("show it" if plain else "read"),
                 }
@@ -417,7 +423,7 @@ def draw_sheet(
             if column == 0:
                 pen.text((left, top + cell + 1), prompt, fill="#444444", font=font)
             for number, pair in enumerate(sorted(pair for pair in rows if pair[0] == index)[:SHEET_SEEDS]):
-                with Image.open(samples / method / rows[pair]["file"]) as opened:
+                with Image.open(samples / drawn_file(rows[pair])) as opened:
                     picture = opened.convert("RGB").resize((cell - 2, cell - 2), Image.Resampling.LANCZOS)
                 sheet.paste(picture, (left + number * cell, top))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -509,8 +515,8 @@ def report(
     copy_pictures(rows, samples, captioned, images)
     key_picture = draw_sheet(rows, epochs, samples, metrics / "report.png")
     shutil.copyfile(metrics / "report.png", images / "report.png")
-    everything = [row for method in methods for row in rows[method]]
-    with Image.open(samples / methods[0] / rows[methods[0]][0]["file"]) as first:
+    everything = list({picture_id(row): row for method in methods for row in rows[method]}.values())
+    with Image.open(samples / drawn_file(everything[0])) as first:
         side = first.width
     html = render(
         "report.html.j2",
@@ -532,7 +538,7 @@ def report(
             "key_picture": key_picture,
             "charts": make_charts(epochs, {method: read_losses(method, metrics) for method in methods}),
             "markers": [marker(style, 7, 7, 5) for style in range(len(methods))],
-            "methods": [(method, title_of(method)) for method in methods],
+            "methods": [(method, title_of(method)) for method in (UNTUNED, *methods)],
             "method_titles": [title_of(method) for method in methods],
             "epochs": sorted({row["epoch"] for row in everything}),
             "prompts": sorted({(row["prompt_index"], row["prompt"]) for row in everything}),

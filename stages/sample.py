@@ -1,14 +1,17 @@
-"""Draw the prompts with every checkpoint of one method.
+"""Draw the prompts with every checkpoint of one method, or with the untuned base.
 
-Reads models/<method>/epoch-NN and models/pretrained/base. Writes data/samples/<method>/epoch-NN/pP-sS.png (prompt P,
-seed S; epoch-00 is the untuned base), manifest.jsonl beside them, and metrics/samples/<method>.png, a contact sheet of
-epoch x prompt (the paper's figures 5 to 8). The base is loaded once; checkpoints are put into it in place. A picture
-depends on checkpoint, prompt and seed alone: the same seeds are drawn for every method, checkpoint and prompt.
+Reads models/<method>/epoch-NN, models/pretrained/base and, for the sheet, data/samples/base. Writes
+data/samples/<method>/epoch-NN/pP-sS.png (prompt P, seed S), manifest.jsonl beside them, and
+metrics/samples/<method>.png, a contact sheet of epoch x prompt (the paper's figures 5 to 8). The base is loaded once;
+checkpoints are put into it in place. A picture depends on checkpoint, prompt and seed alone: the same seeds are drawn
+for every method, checkpoint and prompt. The untuned base is epoch 0 of all methods: `--method base` draws it for them,
+once, into data/samples/base/epoch-00.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +19,10 @@ import click
 
 from stages.lib.command import stage_main
 from stages.lib.errors import UserError
-from stages.lib.params import Params, load_params
-from stages.lib.progress import progress
+from stages.lib.params import UNTUNED, Params, load_params
+from stages.lib.progress import counted
 from stages.lib.scratch import SCRATCH_ROOT, digest, publish, remove_partials, scratch_folder, write_atomically
-from stages.lib.tables import Row, write_table
+from stages.lib.tables import Row, read_table, write_table
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from stages.lib.weights import StaticWeights
 
 METHODS = ("dreambooth", "textual_inversion", "lora")
+SAMPLES = Path("data/samples")
 LIB = Path(__file__).parent / "lib"
 CODE = [Path(__file__), *(LIB / f"{name}.py" for name in ("diffusion", "machine", "weights"))]
 SHEET_PICTURE = 96  # pixels a side at most, in the contact sheet
@@ -40,37 +44,46 @@ def sample(
     output: Path | None = None,
     sheet: Path | None = None,
     scratch: Path = SCRATCH_ROOT,
+    untuned: Path = SAMPLES / UNTUNED,
 ) -> Path:
-    """Draw every prompt and seed with the base and each checkpoint of a method; return the folder of pictures.
+    """Draw every prompt and seed with each checkpoint of a method, or with the untuned base; return the folder.
 
-    A killed run goes on from the last whole checkpoint. Raises UserError where base or checkpoints are missing, or a
-    prompt is longer than the text encoder reads.
+    A method's sheet begins with the pictures in `untuned`. A killed run goes on from the last whole checkpoint. Raises
+    UserError where base, checkpoints or the untuned base's pictures are missing, or a prompt is longer than the text
+    encoder reads.
     """
     models = models or Path("models") / method
-    output = output or Path("data/samples") / method
+    output = output or SAMPLES / method
     sheet = sheet or Path("metrics/samples") / f"{method}.png"
-    from stages.lib.machine import environment, explain_out_of_memory, prepare_machine
+    from stages.lib.machine import environment, explain_out_of_memory, prepare_machine, resolve_precision
 
     device = prepare_machine()
+    precision = resolve_precision(params.sample.precision, device, "sample.precision")
+    params = params.model_copy(update={"sample": params.sample.model_copy(update={"precision": precision})})
     from stages.lib.diffusion import require_base
 
     require_base(base)
-    checkpoints = find_checkpoints(models)
-    rows = plan_rows(method, params, [0, *checkpoints])
+    checkpoints = {} if method == UNTUNED else find_checkpoints(models)
+    first = read_table(untuned / "manifest.jsonl") if checkpoints else []
+    rows = plan_rows(method, params, list(checkpoints or [0]))
     settings = {
         "seed": params.seed,
         "resolution": params.resolution,
         "token": params.brand.token,
         "sample": params.sample.model_dump(),
     }
-    key = digest(method, settings, base, models, *CODE, environment())
+    key = digest(method, settings, base, models if checkpoints else None, *CODE, environment())
     folder = scratch_folder(f"sample-{method}", key, scratch)
     with explain_out_of_memory(f"sample.batch_size = {params.sample.batch_size}"):
         draw_all(method, params, checkpoints, base, rows, folder / "samples", device)
     write_table(folder / "samples" / "manifest.jsonl", rows)
     remove_partials([output])
     publish(folder / "samples", output)
-    write_atomically(sheet, png_bytes(contact_sheet(rows, output)))
+    if checkpoints:
+        files = {row["file"]: untuned / row["file"] for row in first} | {
+            row["file"]: output / row["file"] for row in rows
+        }
+        write_atomically(sheet, png_bytes(contact_sheet([*first, *rows], files)))
     return output
 
 
@@ -125,7 +138,7 @@ def draw_all(
     device: Any,
 ) -> None:
     """Draw what is not drawn yet, a folder for each epoch, each complete or not there."""
-    epochs = [0, *checkpoints]
+    epochs = list(checkpoints or [0])
     missing = [epoch for epoch in epochs if not (folder / f"epoch-{epoch:02d}").is_dir()]
     if not missing:
         return
@@ -137,22 +150,33 @@ def draw_all(
 
     base = load_base(base_folder, device)
     weights = StaticWeights(base, params.brand.token)
-    weights.prepare(method, next(iter(checkpoints.values())))
+    if checkpoints:
+        weights.prepare(method, next(iter(checkpoints.values())))
     base.unet.to(getattr(torch, DTYPES[params.sample.precision]))
     if params.sample.precision == "bf16":  # in fp16 the decoder of some bases overflows
         base.vae.to(torch.bfloat16)
     if params.sample.channels_last:
         base.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     unet = torch.compile(base.unet, dynamic=False) if params.sample.compile else base.unet
-    for epoch in progress(missing, f"sample {method}", total=len(missing), unit="checkpoint"):
-        vectors = weights.load(method, checkpoints[epoch]) if epoch else 1
-        draw_epoch(weights, vectors, unet, params, [row for row in rows if row["epoch"] == epoch], folder, epoch)
+    total = sum(row["epoch"] in missing for row in rows)
+    with counted(f"sample {method}", total, "picture") as advance:
+        for epoch in missing:
+            vectors = weights.load(method, checkpoints[epoch]) if epoch else 1
+            of_epoch = [row for row in rows if row["epoch"] == epoch]
+            draw_epoch(weights, vectors, unet, params, of_epoch, folder, epoch, advance)
 
 
 def draw_epoch(
-    weights: StaticWeights, vectors: int, unet: Any, params: Params, rows: list[Row], folder: Path, epoch: int
+    weights: StaticWeights,
+    vectors: int,
+    unet: Any,
+    params: Params,
+    rows: list[Row],
+    folder: Path,
+    epoch: int,
+    advance: Callable[[int], object],
 ) -> None:
-    """Draw one checkpoint's pictures into folder/epoch-NN."""
+    """Draw one checkpoint's pictures into folder/epoch-NN; `advance` is told of those that are done."""
     import torch
     from PIL import Image
 
@@ -174,17 +198,18 @@ def draw_epoch(
         pictures = draw(base, torch.stack(text[part]), negative, seeds, settings, params.resolution, unet)
         for row, picture in zip(rows[part], pictures.numpy(), strict=True):
             Image.fromarray(picture).save(partial / Path(row["file"]).name)
+        advance(len(seeds))
     partial.replace(target)
 
 
-def contact_sheet(rows: list[Row], folder: Path) -> Image.Image:
-    """The first picture of each prompt, epochs downwards, prompts across."""
+def contact_sheet(rows: list[Row], files: dict[str, Path]) -> Image.Image:
+    """The first picture of each prompt, epochs downwards, prompts across; `files` says where each row's file is."""
     from PIL import Image, ImageDraw, ImageFont
 
     first = [row for row in rows if row["seed_index"] == 0]
     epochs = sorted({row["epoch"] for row in first})
     prompts = {row["prompt_index"]: row["prompt"] for row in first}
-    with Image.open(folder / first[0]["file"]) as picture:
+    with Image.open(files[first[0]["file"]]) as picture:
         side = min(SHEET_PICTURE, picture.width)
     gap, left, top = 4, 60, 44
     size = (left + len(prompts) * (side + gap), top + len(epochs) * (side + gap))
@@ -197,7 +222,7 @@ def contact_sheet(rows: list[Row], folder: Path) -> Image.Image:
         y = top + line * (side + gap)
         pen.text((4, y + side // 2 - 6), f"epoch {epoch}" if epoch else "base", fill="black", font=font)
     for row in first:
-        with Image.open(folder / row["file"]) as picture:
+        with Image.open(files[row["file"]]) as picture:
             column, line = sorted(prompts).index(row["prompt_index"]), epochs.index(row["epoch"])
             sheet.paste(picture.resize((side, side)), (left + column * (side + gap), top + line * (side + gap)))
     return sheet
@@ -224,9 +249,9 @@ def png_bytes(picture: Image.Image) -> bytes:
 
 
 @click.command()
-@click.option("--method", type=click.Choice(METHODS), required=True)
+@click.option("--method", type=click.Choice([UNTUNED, *METHODS]), required=True, help="base: untuned, epoch 0 of all")
 def main(method: str) -> None:
-    """Draw the prompts with every checkpoint of one method."""
+    """Draw the prompts with every checkpoint of one method, or with the untuned base."""
 
     @stage_main
     def run() -> None:

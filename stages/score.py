@@ -1,10 +1,12 @@
-"""Score every picture of a method: the paper's detector and OCR numbers, and what they cannot see.
+"""Score every picture of a method or of the untuned base: the paper's numbers, and what they cannot see.
 
-Reads   data/samples/<method> (pictures and manifest.jsonl), data/captioned (the training pictures, for memorisation),
-        models/detector, models/pretrained/reader, models/pretrained/clip where there is one, models/pretrained/detector
-        where it finds the words (score.text_detector), params score.
+Reads   data/samples/<method> (pictures and manifest.jsonl), data/scores/base.jsonl (the untuned base's scored pictures,
+        which are epoch 0 of every method), data/captioned (the training pictures, for memorisation), models/detector,
+        models/pretrained/reader, models/pretrained/clip where there is one, models/pretrained/detector where it finds
+        the words (score.text_detector), params score.
 Writes  data/scores/<method>.jsonl: the manifest's rows with the scores as further columns;
-        metrics/score/<method>.json: the best checkpoint's numbers; metrics/epochs/<method>.json: a row a checkpoint.
+        metrics/score/<method>.json: the best checkpoint's numbers; metrics/epochs/<method>.json: a row a checkpoint,
+        the untuned base's first. `--method base` scores that one, once: data/scores/base.jsonl, metrics/score/base.json
 
 Columns of a picture (null: could not be computed)
     confidence        the detector's highest confidence, 0 where it found nothing
@@ -31,7 +33,8 @@ import click
 
 from stages.lib.command import stage_main, threads
 from stages.lib.errors import UserError
-from stages.lib.params import Params, load_params
+from stages.lib.params import UNTUNED, Params, load_params
+from stages.lib.progress import activity, progress
 from stages.lib.tables import Row, read_table, write_json, write_table
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ CLIP = Path("models/pretrained/clip")
 SCORES = Path("data/scores")
 METRICS = Path("metrics")
 
-CHUNK = 256
+CHUNK = 64
 """Pictures held in memory at once."""
 READ_FROM, READ_AT_MOST = 0.05, 3
 """The OCR reads up to three detections a picture, down to this confidence: it has its own say on whether the word is
@@ -237,13 +240,12 @@ def score_rows(
 ) -> list[Row]:  # fmt: skip
     """The manifest's rows with all score columns; `folder` is where their files are, `finder` finds any logo."""
     from stages.lib.clip import without_token
-    from stages.lib.progress import progress
 
     settings, rows = params.score, []
     prompts = [without_token(row["prompt"], params.brand.token) for row in manifest]
     others = list(dict.fromkeys(prompts))
     starts = range(0, len(manifest), CHUNK)
-    for start in progress(starts, "score", total=len(starts), unit=f"x{CHUNK}"):
+    for start in progress(starts, "score", total=len(starts), unit=f"x{CHUNK} pictures"):
         chunk, asked = manifest[start : start + CHUNK], prompts[start : start + CHUNK]
         pictures = [load_picture(folder / row["file"]) for row in chunk]
         detections = detector.detect(pictures)
@@ -321,10 +323,11 @@ def score(
     params: Params, method: str, *, samples: Path = SAMPLES, captioned: Path = CAPTIONED, detector: Path = DETECTOR,
     start: Path = START, reader: Path = READER, clip: Path = CLIP, scores: Path = SCORES, metrics: Path = METRICS,
 ) -> Row:  # fmt: skip
-    """Score all pictures of a method and publish; returns the content of metrics/score/<method>.json.
+    """Score all pictures of a method (or of `UNTUNED`) and publish; returns the content of metrics/score/<method>.json.
 
     Raises:
-        UserError: a picture, the detector or the OCR is missing, or the manifest has no tuned checkpoint.
+        UserError: a picture, the untuned base's scores, the detector or the OCR is missing, or the manifest has no
+            tuned checkpoint.
     """
     import torch
 
@@ -333,35 +336,42 @@ def score(
     from stages.lib.reader import load_reader
 
     manifest = read_table(samples / method / "manifest.jsonl")
-    if not any(row["epoch"] > 0 for row in manifest):
+    untuned = [] if method == UNTUNED else read_table(scores / f"{UNTUNED}.jsonl")
+    if method != UNTUNED and not any(row["epoch"] > 0 for row in manifest):
         raise UserError(f"{samples / method / 'manifest.jsonl'}: has no picture of a tuned checkpoint (epoch > 0)")
-    found = load_detector(detector)
-    finder = load_detector(start) if params.score.text_detector == "start" else None
-    ocr = load_reader(reader, params.score.text_detector == "craft")
+    with activity("load detector, reader and CLIP"):
+        found = load_detector(detector)
+        finder = load_detector(start) if params.score.text_detector == "start" else None
+        ocr = load_reader(reader, params.score.text_detector == "craft")
+        seen = load_clip(clip)
     torch.set_num_threads(threads())
     training = load_training_set(captioned, params.score.memorisation_percentile)
-    rows = score_rows(manifest, samples / method, params, found, ocr, load_clip(clip), training, finder)
-    epochs = summarise_epochs(rows, params)
-    result = method_metrics(rows, epochs, params, training)
+    rows = score_rows(manifest, samples / method, params, found, ocr, seen, training, finder)
+    epochs = summarise_epochs([*untuned, *rows], params)
+    if method == UNTUNED:
+        result = {key: value for key, value in epochs[0].items() if key != "epoch"}
+    else:
+        result = method_metrics([*untuned, *rows], epochs, params, training)
+        write_json(metrics / "epochs" / f"{method}.json", epochs)
     write_table(scores / f"{method}.jsonl", rows)
-    write_json(metrics / "epochs" / f"{method}.json", epochs)
     write_json(metrics / "score" / f"{method}.json", result)
     return result
 
 
 @click.command()
-@click.option("--method", required=True, help="dreambooth, textual_inversion or lora")
+@click.option("--method", required=True, help="dreambooth, textual_inversion or lora; base: the untuned one")
 def main(method: str) -> None:
-    """Score every picture of one method."""
+    """Score every picture of one method, or of the untuned base."""
 
     @stage_main
     def run() -> None:
         params = load_params()
-        if method not in params.methods:
+        if method not in (UNTUNED, *params.methods):
             raise UserError(f"--method {method}: must be one of params.yaml's methods: {', '.join(params.methods)}")
         result = score(params, method)
+        of = "untuned" if method == UNTUNED else f"best epoch {result['best_epoch']}"
         click.echo(
-            f"{method}: best epoch {result['best_epoch']}, mean_od {result['mean_od']:.3f}, "
+            f"{method}: {of}, mean_od {result['mean_od']:.3f}, "
             f"mean_ocr {result['mean_ocr']:.3f}, mean {result['mean']:.3f} over {result['images']} pictures"
         )
 

@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +29,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from tqdm import tqdm
 
 from stages.lib.command import stage_main, threads
 from stages.lib.errors import UserError
 from stages.lib.params import Params, load_params
+from stages.lib.progress import counted, progress
 from stages.lib.tables import Row, read_table, write_json, write_table
 
 if TYPE_CHECKING:
@@ -160,12 +163,11 @@ def write_dataset(training: Sequence[Source], folder: Path, params: Params, base
     autoencoder. All randomness comes from the picture's hash and the seed.
     """
     from stages.lib.detector import NAMES
-    from stages.lib.progress import progress
     from stages.lib.redraw import Autoencoder
 
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True)
-    autoencoder = Autoencoder(base) if params.detector.redrawn else None
+    autoencoder = Autoencoder(base, params.detector.precision) if params.detector.redrawn else None
     write = partial(write_copies, folder=folder, params=params, autoencoder=autoencoder)
     with workers() as each:
         counts = list(progress(each(write, training), "augment", total=len(training), unit="picture"))
@@ -208,11 +210,14 @@ def write_copies(source: Source, folder: Path, params: Params, autoencoder: Auto
         recoloured = _recolour(item, params, rng)
         fake = spoiled(recoloured, params.brand.word, rng)
         items.append(_vary(replace(fake, boxes=recoloured.boxes), params, rng))
+    rngs = [picture_rng(source.sha256, params.seed, 2000 + number) for number in range(len(items))]
+    redrawn = [n for n, rng in enumerate(rngs) if n and autoencoder and rng.random() < settings.redrawn]
+    if autoencoder:
+        anew = autoencoder.redrawn([items[n] for n in redrawn], params.resolution, [rngs[n] for n in redrawn])
+        for number, item in zip(redrawn, anew, strict=True):
+            items[number] = item
     for number, item in enumerate(items):
         name_index = 0 if number <= settings.augmentations else 1
-        rng = picture_rng(source.sha256, params.seed, 2000 + number)
-        if autoencoder and number and rng.random() < settings.redrawn:
-            item = autoencoder.redrawn(item, params.resolution, rng)
         picture, place = prepare(np.asarray(item.image), params.resolution, settings.image_size)
         name = f"{source.sha256}-{number}"
         Image.fromarray(picture).save(folder / "images" / f"{name}.png", compress_level=1)
@@ -248,8 +253,8 @@ def _yolo_line(name_index: int, box: Sequence[float], place: Any, size: int) -> 
     return f"{name_index} " + " ".join(f"{min(max(v, 0.0), 1.0):.6f}" for v in values) + "\n"
 
 
-def fit(dataset: Path, folder: Path, start: Path, params: Params) -> Any:
-    """Train through ultralytics, from the start where there is one; the losses go to stderr, a line an epoch."""
+def fit(dataset: Path, folder: Path, start: Path, params: Params, pictures: int) -> Any:
+    """Train through ultralytics, from the start where there is one; progress and an epoch's losses go to stderr."""
     from stages.lib.detector import NAMES, WEIGHTS, train_model
 
     settings = params.detector
@@ -259,13 +264,16 @@ def fit(dataset: Path, folder: Path, start: Path, params: Params) -> Any:
 
     def report_epoch(epoch: int, losses: dict[str, float]) -> None:
         listed = ", ".join(f"{name.removeprefix('train/')} {value:.3f}" for name, value in losses.items())
-        click.echo(f"epoch {epoch} of {settings.epochs}: {listed}", err=True)
+        tqdm.write(f"epoch {epoch} of {settings.epochs}: {listed}", file=sys.stderr)
 
-    return train_model(
-        dataset, folder, weights if weights.exists() else None, epochs=settings.epochs, batch_size=settings.batch_size,
-        image_size=settings.image_size, learning_rate=settings.learning_rate, seed=params.seed,
-        classes=len(NAMES), precision=settings.precision, report_epoch=report_epoch,
-    )  # fmt: skip
+    steps = settings.epochs * math.ceil(pictures / settings.batch_size)
+    with counted("train detector", steps, "step") as advance:
+        return train_model(
+            dataset, folder, weights if weights.exists() else None, epochs=settings.epochs,
+            batch_size=settings.batch_size, image_size=settings.image_size, learning_rate=settings.learning_rate,
+            seed=params.seed, classes=len(NAMES), precision=settings.precision, report_epoch=report_epoch,
+            report_step=lambda: advance(1),
+        )  # fmt: skip
 
 
 def held_out_views(held_out: Sequence[Source], params: Params) -> list[View]:
@@ -369,8 +377,11 @@ def train_detector(
 
     from stages.lib.detection_metrics import reliability
     from stages.lib.detector import load_detector, save_detector
+    from stages.lib.machine import prepare_machine, resolve_precision
     from stages.lib.scratch import digest, publish, scratch_folder
 
+    precision = resolve_precision(params.detector.precision, prepare_machine(), "detector.precision")
+    params = params.model_copy(update={"detector": params.detector.model_copy(update={"precision": precision})})
     sources = labelled_set(brand, raw, filtered)
     training, held_out = split_by_product(sources, params.detector.holdout, params.seed)
     folder = scratch_folder(
@@ -378,9 +389,9 @@ def train_detector(
     )
     shutil.rmtree(folder)  # training takes a minute and ultralytics' resume is not exact: always from the start
     dataset, pictures = write_dataset(training, folder, params, base)
-    model = fit(dataset, folder, start, params)
+    model = fit(dataset, folder, start, params, pictures)
     staged = folder / "published"
-    save_detector(model, staged, params.detector.image_size, params.resolution)
+    save_detector(model, staged, params.detector.image_size, params.resolution, precision)
     views = held_out_views(held_out, params)
     detections = load_detector(staged).detect([np.asarray(view.item.image) for view in views])
     boxes = [view.item.boxes for view in views]

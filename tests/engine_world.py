@@ -58,14 +58,20 @@ def small_params(**changes: Any) -> Params:
     content = load_params(Path(__file__).parents[1] / "params.yaml").model_dump()
     content["resolution"] = SIZE
     content["brand"] |= {"token": TOKEN}
-    content["sample"] |= {"steps": 3, "images_per_prompt": 2, "batch_size": 5, "precision": "fp32"}
+    content["sample"] |= {
+        "steps": 3,
+        "images_per_prompt": 2,
+        "batch_size": 5,
+        "precision": "fp32",
+        "guidance_share": 1.0,
+    }
     content["sample"] |= {"prompts": ["a blue mug with a {token} logo", "a {token} bag"], "plain_prompts": ["a hat"]}
     content["finetune"]["dreambooth"] |= {"learning_rate": 0.0002}
     content["finetune"]["lora"] |= {"rank": 4, "alpha": 8.0, "unet_lr": 0.002, "text_encoder_lr": 0.001}
     content["finetune"]["textual_inversion"] |= {"num_vectors": 2, "initializer_word": "logo"}
     for settings in content["finetune"].values():
         settings |= {"epochs": 4, "save_every": 2, "batch_size": 2, "precision": "fp32", "lr_scheduler": "constant"}
-        settings |= {"repeats": 1, "lr_warmup_steps": 0}
+        settings |= {"repeats": 1, "lr_warmup_steps": 0, "timesteps": "uniform"}
         settings |= {key: value for key, value in changes.items() if key in settings}
     content["sample"] |= changes.pop("sample", {})
     content |= {key: value for key, value in changes.items() if key in content}

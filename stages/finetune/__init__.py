@@ -53,7 +53,7 @@ def finetune(
     """
     output = output or Path("models") / method
     metrics = metrics or Path("metrics/finetune") / method
-    from stages.lib.machine import environment, explain_out_of_memory, prepare_machine
+    from stages.lib.machine import environment, explain_out_of_memory, prepare_machine, resolve_precision
 
     device = prepare_machine()
     from stages.finetune.pictures import read_rows
@@ -62,9 +62,12 @@ def finetune(
     read_rows(data)
     require_base(base)
     processes = join_processes(device)
-    settings = getattr(params.finetune, method)
+    precision = resolve_precision(params.training(method).precision, device, f"finetune.{method}.precision")
+    params = params.with_training(method, precision=precision)
+    settings = params.training(method)
     about = {
         "method": method,
+        "precision": precision,
         "params_digest": digest(decisive_params(method, params)),
         "data_digest": digest(data),
         "base_revision": params.pretrained.base_revision,
@@ -94,7 +97,7 @@ def decisive_params(method: str, params: Params) -> dict[str, Any]:
         "resolution": params.resolution,
         "token": params.brand.token,
         "class_caption": params.caption.class_caption if method == "dreambooth" else None,
-        "settings": getattr(params.finetune, method).model_dump(),
+        "settings": params.training(method).model_dump(),
     }
 
 
@@ -129,7 +132,7 @@ def run(
     base = load_base(base_folder, device)
     pictures = read_pictures(rows, data, base, params.resolution)
     coverage = logo_coverage(rows, pictures.mask, base.latent_scale)
-    settings = getattr(params.finetune, name)
+    settings = params.training(name)
     pictures.mask = weigh_logos(rows, pictures.mask, base.latent_scale, settings.logo_weight)
     method = method_class(name)(base, params)
     captions = method.captions(rows)

@@ -59,6 +59,7 @@ class DreamBooth(Method):
             update={
                 "steps": self.settings.prior_steps,
                 "guidance_scale": self.settings.prior_guidance_scale,
+                "guidance_share": 1.0,
                 "scheduler": "dpm++",
             }
         )

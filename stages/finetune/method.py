@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.lib.diffusion import Base
+from stages.lib.diffusion import Base, set_attention
 from stages.lib.machine import DTYPES
 from stages.lib.params import Params, Training
 
@@ -39,6 +39,7 @@ class Method(ABC):
     def round_unet(self) -> None:
         """Have the UNet compute in the precision asked for; what is trained is kept in fp32 by whoever trains it."""
         self.base.unet.to(getattr(torch, DTYPES[self.settings.precision]))
+        set_attention(self.base.unet, self.base.device, training=True)
 
     def captions(self, rows: list[dict[str, Any]]) -> list[str]:
         """The caption under which each picture is trained."""

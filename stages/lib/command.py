@@ -6,18 +6,24 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from stages.lib.errors import UserError
+from stages.lib.progress import activity
 
 
 def stage_main(run: Callable[[], None]) -> Callable[[], None]:
-    """Wrap a stage's `main`: a UserError becomes one line on stderr and exit status 1, Ctrl-C exit status 130."""
+    """Wrap a stage's `main`: a UserError becomes one line on stderr and exit status 1, Ctrl-C exit status 130.
+
+    While it runs, nothing is silent for long, the loading of libraries included.
+    """
 
     @functools.wraps(run)
     def wrapped() -> None:
         offline()
         try:
-            run()
+            with activity(called()):
+                run()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
@@ -26,6 +32,12 @@ def stage_main(run: Callable[[], None]) -> Callable[[], None]:
             raise SystemExit(130) from None
 
     return wrapped
+
+
+def called() -> str:
+    """This command as it was called: "finetune --method lora"."""
+    program = Path(sys.argv[0])
+    return " ".join([program.parent.name if program.stem == "__main__" else program.stem, *sys.argv[1:]])
 
 
 def offline() -> None:

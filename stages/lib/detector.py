@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,21 +133,25 @@ def load_detector(folder: Path) -> Detector:
     return Detector(model, image_size, resolution)
 
 
-def save_detector(model: Any, folder: Path, image_size: int, resolution: int) -> Path:
-    """Write a detector's weights (fp32, sorted by name: the same bytes for the same weights) and return the file."""
+def save_detector(model: Any, folder: Path, image_size: int, resolution: int, precision: str = "fp32") -> Path:
+    """Write a detector's weights (fp32, sorted by name: the same bytes for the same weights) and return the file.
+
+    Its header says what it was trained for, and in which precision.
+    """
     from safetensors.torch import save_file
 
     path = folder / WEIGHTS
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in sorted(model.state_dict().items())}
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    save_file(state, path, metadata=header(image_size, resolution))
+    save_file(state, path, metadata=header(image_size, resolution, precision))
     return path
 
 
-def header(image_size: int, resolution: int) -> dict[str, str]:
+def header(image_size: int, resolution: int, precision: str) -> dict[str, str]:
     """What a detector's file says of itself: one key, since safetensors writes several in an order that changes."""
-    return {"detector": json.dumps({"image_size": image_size, "names": ["logo"], "resolution": resolution})}
+    said = {"image_size": image_size, "names": ["logo"], "precision": precision, "resolution": resolution}
+    return {"detector": json.dumps(said)}
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -216,6 +220,7 @@ def _class_tensors(model: Any) -> list[str]:
 def train_model(
     dataset: Path, folder: Path, start: Path | None, *, epochs: int, batch_size: int, image_size: int,
     learning_rate: float, seed: int, classes: int = 1, precision: str = "fp32", report_epoch: Any = None,
+    report_step: Callable[[], object] | None = None,
 ) -> Any:  # fmt: skip
     """Train a YOLOv8n through ultralytics' trainer; returns the averaged (EMA) model.
 
@@ -230,6 +235,7 @@ def train_model(
         classes: how many of `NAMES` the data.yaml has.
         precision: fp32 or bf16, of the convolutions; the weights are kept in fp32.
         report_epoch: called after each epoch with (epoch from 1, losses by name).
+        report_step: called after each batch.
     """
     set_up_ultralytics(folder)
     import torch
@@ -261,6 +267,8 @@ def train_model(
         )
     )  # fmt: skip
     trainer.add_callback("on_train_start", lambda _: torch.set_num_threads(threads()))
+    if report_step:
+        trainer.add_callback("on_train_batch_end", lambda _: report_step())
     if report_epoch:
         trainer.add_callback(
             "on_train_epoch_end",

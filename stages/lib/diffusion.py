@@ -14,12 +14,17 @@ import torch
 
 from stages.lib.errors import UserError
 from stages.lib.machine import DTYPES
+from stages.lib.progress import activity, progress
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from stages.lib.params import Sample
+
+
+QUIET_PARTS = 16
+"""Batches of pictures up to which encoding them is not worth a bar."""
 
 
 @dataclass
@@ -53,12 +58,17 @@ def require_base(folder: Path) -> None:
 
 def load_base(folder: Path, device: torch.device) -> Base:
     """Load a base, with no gradients and in fp32 whatever its files hold. Raises UserError where it isn't there."""
+    require_base(folder)
+    with activity("load the base"):
+        return _load_base(folder, device)
+
+
+def _load_base(folder: Path, device: torch.device) -> Base:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.schedulers import DDPMScheduler
     from transformers import CLIPTextModel, CLIPTokenizer
 
     quiet_libraries()
-    require_base(folder)
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
     vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, local_files_only=True)
     text_encoder = CLIPTextModel.from_pretrained(
@@ -90,14 +100,17 @@ def quiet_libraries() -> None:
         logging.disable_progress_bar()
 
 
-def set_attention(unet: UNet2DConditionModel, device: torch.device) -> None:
-    """Compute attention as two matrix products and a softmax on the CPU, with the fused kernel elsewhere.
+def set_attention(unet: UNet2DConditionModel, device: torch.device, training: bool = False) -> None:
+    """Compute attention with PyTorch's fused kernel; as two matrix products and a softmax where that is faster.
 
-    At the sizes that a CPU can train, PyTorch's fused CPU kernel takes most of a step (its backward above all).
+    It is for training in half precision on a CPU, where the fused kernel's backward is half of a step. In fp32, and
+    for drawing in any precision, the fused one is ahead (`python -m benchmarks.machine`; the table in
+    benchmarks/README.md).
     """
     from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-    unet.set_attn_processor(AttnProcessor() if device.type == "cpu" else AttnProcessor2_0())
+    plain = training and device.type == "cpu" and unet.dtype != torch.float32
+    unet.set_attn_processor(AttnProcessor() if plain else AttnProcessor2_0())
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -167,16 +180,20 @@ def draw(
     """Draw a picture for each row of `text` [n, tokens, width] and seed, guided away from `negative` [tokens, width].
 
     Returns pictures on the CPU as uint8 of shape [n, resolution, resolution, 3]. Guidance is Ho & Salimans (2022),
-    classifier-free; the arithmetic is StableDiffusionPipeline's, step by step. `unet` replaces the base's, compiled.
+    classifier-free, on the first `guidance_share` of the steps (Kynkäänniemi et al. 2024: the last ones do not need it,
+    and without it a step costs half); the arithmetic is StableDiffusionPipeline's, step by step. `unet` replaces the
+    base's, compiled.
     """
     predict = unet if unet is not None else base.unet
     dtype = base.unet.dtype
     scheduler = scheduler_for(settings.scheduler, base)
     scheduler.set_timesteps(settings.steps, device=base.device)
-    guided = settings.guidance_scale > 1
-    context = (torch.cat([negative.expand_as(text), text]) if guided else text).to(dtype)
+    guided_steps = round(settings.guidance_share * settings.steps) if settings.guidance_scale > 1 else 0
+    plain, both = text.to(dtype), torch.cat([negative.expand_as(text), text]).to(dtype)
     latents = initial_noise(base, seeds, resolution) * scheduler.init_noise_sigma
-    for timestep in scheduler.timesteps:
+    for number, timestep in enumerate(scheduler.timesteps):
+        guided = number < guided_steps
+        context = both if guided else plain
         model_input = torch.cat([latents, latents]) if guided else latents
         model_input = scheduler.scale_model_input(model_input, timestep).to(dtype)
         prediction = predict(model_input, timestep, encoder_hidden_states=context, return_dict=False)[0].float()
@@ -201,5 +218,9 @@ def decode(base: Base, latents: torch.Tensor, batch: int = 16) -> torch.Tensor:
 @torch.no_grad()
 def encode_pictures(base: Base, pixels: torch.Tensor, batch: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of the latents of pixels in [-1, 1], shape [n, 3, height, width], on the device."""
-    moments = [base.vae.encode(part.to(base.device)).latent_dist for part in torch.split(pixels, batch)]
+    parts = torch.split(pixels, batch)
+    shown = (
+        progress(parts, "encode pictures", total=len(parts), unit=f"x{batch}") if len(parts) > QUIET_PARTS else parts
+    )
+    moments = [base.vae.encode(part.to(base.device)).latent_dist for part in shown]
     return torch.cat([m.mean for m in moments]), torch.cat([m.std for m in moments])

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+NATIVE_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
+"""What torch calls a processor's own bf16 arithmetic: two of x86, one of arm64."""
 
 
 def prepare_machine() -> torch.device:
@@ -69,6 +72,56 @@ def environment() -> dict[str, str]:
         "processes": os.environ.get("WORLD_SIZE", "1"),
         **{name: importlib.metadata.version(name) for name in libraries},
     }
+
+
+def native_bf16(device: torch.device) -> tuple[bool, str]:
+    """Whether a device computes bf16 itself, and the words that say why.
+
+    CUDA from compute capability 8.0 (Ampere) on. A CPU that names one of `NATIVE_BF16`, unless oneDNN, which computes
+    convolutions and matrix products, says that it would emulate it: ONEDNN_MAX_CPU_ISA may keep it from instructions
+    that the processor has.
+    """
+    import torch
+
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        has = "has" if major >= 8 else "has no"
+        return major >= 8, f"the GPU, compute capability {major}.{minor}, {has} bf16 arithmetic"
+    named = [name for name in NATIVE_BF16 if torch.cpu.get_capabilities().get(name)]
+    if not named:
+        return False, "the processor has no bf16 arithmetic"
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported() or not _onednn_may(named):
+        return False, f"the processor has {named[0]}, but oneDNN does not use it"
+    return True, f"the processor has {named[0]}"
+
+
+def _onednn_may(named: list[str]) -> bool:
+    """Whether ONEDNN_MAX_CPU_ISA, where it is set, leaves oneDNN one of these instruction sets."""
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() or "DEFAULT"
+    return "bf16" in named or any(word in most for word in ("DEFAULT", "ALL", "BF16", "FP16", "AMX", "AVX10"))
+
+
+def resolve_precision(asked: str, device: torch.device, key: str) -> str:
+    """The precision to compute in, fp32, bf16 or fp16, for what `key` of params.yaml asks; said in one line on stderr.
+
+    `auto` is bf16 where the device computes it natively, else fp32. What is asked for by name is taken as it is, with
+    a warning where the device would emulate it: without bf16 arithmetic a convolution takes ten to twenty times as long
+    as in fp32 (benchmarks/README.md).
+    """
+    import torch
+
+    native, why = native_bf16(device)
+    if asked == "auto":
+        taken = "bf16" if native else "fp32"
+        print(f"{key} = auto: {taken} ({why})", file=sys.stderr)
+        return taken
+    if asked == "fp16" and device.type == "cpu":
+        native, why = torch.ops.mkldnn._is_mkldnn_fp16_supported(), "the processor has no fp16 arithmetic"
+    if asked == "fp32" or native or (asked == "fp16" and device.type == "cuda"):
+        print(f"{key} = {asked}", file=sys.stderr)
+    else:
+        print(f"warning: {key} = {asked}: {why}, so it is emulated, many times slower than fp32", file=sys.stderr)
+    return asked
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:

@@ -24,6 +24,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+UNTUNED = "base"
+"""What stands for a method where the base draws as it is: epoch 0 of every method."""
 Method = Literal["dreambooth", "textual_inversion", "lora"]
 
 
@@ -128,7 +130,7 @@ class Detector(Section):
     epochs: Count
     batch_size: Count
     learning_rate: Positive
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["auto", "fp32", "bf16"]
     augmentations: Annotated[int, Field(ge=0, le=20)]
     spoiled: Annotated[int, Field(ge=0, le=20)]
     recoloured: Share
@@ -156,8 +158,11 @@ class Training(Section):
     logo_weight: Annotated[float, Field(ge=1)]
     caption_dropout: Share
     noise_offset: NonNegative
+    timesteps: Literal["uniform", "logit_normal"]
+    timestep_mean: Annotated[float, Field(ge=-3, le=3)]
+    timestep_std: Annotated[float, Field(gt=0, le=3)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
     compile: bool
     channels_last: bool
 
@@ -227,9 +232,10 @@ class Sample(Section):
     images_per_prompt: Count
     steps: Annotated[int, Field(ge=1, le=1000)]
     guidance_scale: Annotated[float, Field(ge=1)]
+    guidance_share: Share
     scheduler: Literal["dpm++", "ddim", "euler"]
     batch_size: Count
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
     compile: bool
     channels_last: bool
 
@@ -286,6 +292,16 @@ class Params(Section):
     score: Score
     report: Report
     grid: Grid
+
+    def training(self, method: str) -> Training:
+        """The settings of a method's training."""
+        settings: Training = getattr(self.finetune, method)
+        return settings
+
+    def with_training(self, method: str, **changes: Any) -> Params:
+        """The parameters with other settings for a method's training."""
+        settings = self.training(method).model_copy(update=changes)
+        return self.model_copy(update={"finetune": self.finetune.model_copy(update={method: settings})})
 
     @model_validator(mode="after")
     def _methods_are_named_once(self) -> Params:

@@ -58,9 +58,9 @@ def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
         (r"seed: 20", "seed: [", "not readable as YAML"),
         (r"- lora\n", "- dreambooth\n", "methods = .*: each method may be named once"),
         (
-            r"\n    precision: bf16",
+            r"\n    precision: auto",
             "\n    precision: true",
-            "finetune.dreambooth.precision = True: must be 'fp32', 'bf16' or 'fp16'",
+            "finetune.dreambooth.precision = True: must be 'auto', 'fp32', 'bf16' or 'fp16'",
         ),
     ],
 )

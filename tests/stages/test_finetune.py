@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from stages.finetune import finetune, method_class
-from stages.finetune.loop import NoiseSchedule, Plan, Processes, Resident, Run
+from stages.finetune.loop import NoiseSchedule, Plan, Processes, Resident, Run, draw_timesteps
 from stages.finetune.pictures import logo_coverage, opaque_cells, read_picture, read_pictures, read_rows, weigh_logos
 from stages.lib.diffusion import load_base
 from stages.lib.errors import UserError
@@ -231,16 +234,58 @@ def test_min_snr_weights_are_those_of_the_paper(base: Path) -> None:
     assert torch.equal(NoiseSchedule(loaded, snr_gamma=0.0).weight, torch.ones(1000))
 
 
+def test_logit_normal_timesteps_have_their_distribution_and_no_update_lacks_early_or_late_ones() -> None:
+    settings = small_params(timesteps="logit_normal", timestep_mean=0.5, timestep_std=0.8).finetune.lora
+    generator = torch.Generator().manual_seed(0)
+    updates = [draw_timesteps(settings, 1000, 10, generator) for _ in range(2000)]
+    drawn = torch.stack(updates).double()
+    assert drawn.min() >= 0
+    assert drawn.max() <= 999
+    for share in (0.1, 0.25, 0.5, 0.75, 0.9):
+        expected = 1000 * torch.sigmoid(0.5 + 0.8 * torch.special.ndtri(torch.tensor(share, dtype=torch.float64)))
+        assert drawn.flatten().quantile(share) == pytest.approx(float(expected), abs=12)
+    median = (1000 * torch.sigmoid(torch.tensor(0.5))).floor()
+    assert ((drawn < median).sum(dim=1) <= 5).all(), "half of each update's pictures are below the median"
+    assert ((drawn > median).sum(dim=1) <= 5).all()
+    assert drawn[:, 0].std() > 100, "which picture has which timestep is left to chance"
+
+
+def test_uniform_timesteps_are_those_of_stock_scripts() -> None:
+    first, second = (torch.Generator().manual_seed(3) for _ in range(2))
+    drawn = draw_timesteps(small_params().finetune.lora, 1000, 5, first)
+    assert torch.equal(drawn, torch.randint(1000, (5,), generator=second))
+
+
+@given(
+    count=st.integers(1, 60), batch=st.integers(1, 70), parts=st.integers(1, 3), repeats=st.integers(1, 4),
+    epoch=st.integers(0, 40), prior=st.integers(0, 9),
+)  # fmt: skip
+def test_an_epoch_shows_each_picture_as_often_as_the_others(
+    count: int, batch: int, parts: int, repeats: int, epoch: int, prior: int
+) -> None:
+    settings = small_params(batch_size=batch, gradient_accumulation=parts, repeats=repeats, prior_weight=0.5)
+    plan = Plan(settings.finetune.dreambooth, count, prior, seed=20)
+    updates = plan.epoch(epoch)
+    assert len(updates) == plan.updates_per_epoch
+    shown = Counter(picture for pictures, _ in updates for picture in pictures if picture < count)
+    assert shown == dict.fromkeys(range(count), repeats)
+    for pictures, weights in updates:
+        of_class = sum(weight for picture, weight in zip(pictures, weights, strict=True) if picture >= count)
+        assert sum(weights) - of_class == pytest.approx(1)
+        assert of_class == pytest.approx(0.5 if prior else 0)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_memory_layout_changes_no_step(method: str, data: Path, base: Path) -> None:
+    """In fp32: in bf16 each layout rounds its own way, and how much that is depends on the processor."""
     results = []
     for channels_last in (False, True):
-        run = start(method, small_params(precision="bf16", channels_last=channels_last, snr_gamma=5.0), data, base)
+        run = start(method, small_params(channels_last=channels_last, snr_gamma=5.0), data, base)
         for update in range(3):
             run.gradients(update)
             run.step(update)
         results.append(weights(run))
-    assert relative(*results) < 1e-2
+    assert relative(*results) < 1e-3
 
 
 @pytest.mark.parametrize("method", ["dreambooth", "lora"])

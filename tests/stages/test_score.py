@@ -133,15 +133,19 @@ def test_selection_and_report_use_different_seeds() -> None:
 
 
 def test_the_stage_writes_its_files_and_repeats_them_byte_for_byte(captioned: Path, tmp_path: Path) -> None:
-    samples = write_samples(tmp_path / "samples", "lora", {0: good_model, 3: good_model, 6: good_model}, seeds=2)
+    samples = write_samples(tmp_path / "samples", "lora", {3: good_model, 6: good_model}, seeds=2)
+    write_samples(samples, "base", {0: good_model}, seeds=2)
     detector, reader = write_untrained_weights(tmp_path)
     params = demo_params()
     contents = []
     for name in ("first", "second"):
         out = tmp_path / name
-        result = score(
-            params, "lora", samples=samples, captioned=captioned, detector=detector, start=detector, reader=reader,
-            clip=tmp_path / "none", scores=out, metrics=out,
+        untuned, result = (
+            score(
+                params, method, samples=samples, captioned=captioned, detector=detector, start=detector, reader=reader,
+                clip=tmp_path / "none", scores=out, metrics=out,
+            )
+            for method in ("base", "lora")
         )  # fmt: skip
         contents.append({p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()})
     assert contents[0] == contents[1]
@@ -152,6 +156,15 @@ def test_the_stage_writes_its_files_and_repeats_them_byte_for_byte(captioned: Pa
     assert {"mean_od", "mean_ocr", "mean", "images", "selected", "epoch_0", "better_than_epoch_0"} <= result.keys()
     epochs = json.loads((tmp_path / "first" / "epochs" / "lora.json").read_text())
     assert [row["epoch"] for row in epochs] == [0, 3, 6]
+    assert epochs[0] == {"epoch": 0} | untuned == {"epoch": 0} | result["epoch_0"]
+    assert json.loads((tmp_path / "first" / "score" / "base.json").read_text()) == untuned
+    assert {row["epoch"] for row in read_table(tmp_path / "first" / "base.jsonl")} == {0}
+
+
+def test_a_method_is_not_scored_before_the_untuned_base(captioned: Path, tmp_path: Path) -> None:
+    samples = write_samples(tmp_path / "samples", "lora", {3: good_model}, seeds=1)
+    with pytest.raises(UserError, match=r"base\.jsonl: no such file"):
+        score(demo_params(), "lora", samples=samples, captioned=captioned, scores=tmp_path, metrics=tmp_path)
 
 
 def test_the_word_is_read_where_the_detector_finds_nothing(captioned: Path, tmp_path: Path) -> None:
