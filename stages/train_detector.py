@@ -158,9 +158,10 @@ def load(source: Source) -> Labelled:
 def write_dataset(training: Sequence[Source], folder: Path, params: Params, base: Path = BASE) -> tuple[Path, int]:
     """Write the augmented set in YOLO's layout; returns its data.yaml and the number of pictures.
 
-    Each picture comes once readable and `augmentations` times varied; each positive also `spoiled` times as a hard
-    negative, whose boxes are labelled as look-alikes. Of all but the first, a share is drawn anew by the base's
-    autoencoder. All randomness comes from the picture's hash and the seed.
+    Each picture comes once readable and `augmentations` times varied (`negative_augmentations` times where it has no
+    logo); each positive also `spoiled` times as a hard negative, whose boxes are labelled as look-alikes. Of all but
+    the first, a share is drawn anew by the base's autoencoder. What is written are squares of `crop` pixels, cut around
+    a logo out of the picture at `image_size`. All randomness comes from the picture's hash and the seed.
     """
     from stages.lib.detector import NAMES
     from stages.lib.redraw import Autoencoder
@@ -195,12 +196,14 @@ def write_copies(source: Source, folder: Path, params: Params, autoencoder: Auto
     import numpy as np
     from PIL import Image
 
-    from stages.lib.augment import readable_view, spoiled
+    from stages.lib.augment import Labelled, cut_out, readable_view, spoiled
+    from stages.lib.boxes import scaled
     from stages.lib.detector import prepare
 
     settings, original = params.detector, load(source)
     items = []
-    for copy in range(1 + settings.augmentations):
+    copies = settings.augmentations if original.boxes else settings.negative_augmentations
+    for copy in range(1 + copies):
         rng = picture_rng(source.sha256, params.seed, copy)
         item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
         items.append(item if copy == 0 else _vary(_recolour(item, params, rng), params, rng))
@@ -217,11 +220,14 @@ def write_copies(source: Source, folder: Path, params: Params, autoencoder: Auto
         for number, item in zip(redrawn, anew, strict=True):
             items[number] = item
     for number, item in enumerate(items):
-        name_index = 0 if number <= settings.augmentations else 1
+        name_index = 0 if number <= copies else 1
         picture, place = prepare(np.asarray(item.image), params.resolution, settings.image_size)
+        boxes = tuple(scaled(box, place.scale, place.dx, place.dy) for box in item.boxes)
+        shown = Labelled(Image.fromarray(picture), boxes)
+        shown = cut_out(shown, settings.crop, rngs[number])
         name = f"{source.sha256}-{number}"
-        Image.fromarray(picture).save(folder / "images" / f"{name}.png", compress_level=1)
-        lines = [_yolo_line(name_index, box, place, settings.image_size) for box in item.boxes]
+        shown.image.save(folder / "images" / f"{name}.png", compress_level=1)
+        lines = [_yolo_line(name_index, box, settings.crop) for box in shown.boxes]
         (folder / "labels" / f"{name}.txt").write_text("".join(lines))
     return len(items)
 
@@ -247,8 +253,8 @@ def _vary(item: Labelled, params: Params, rng: np.random.Generator) -> Labelled:
     return blurred(item, rng, most=settings.blur, resolution=params.resolution)
 
 
-def _yolo_line(name_index: int, box: Sequence[float], place: Any, size: int) -> str:
-    x0, y0, x1, y1 = (v * place.scale + d for v, d in zip(box, (place.dx, place.dy) * 2, strict=True))
+def _yolo_line(name_index: int, box: Sequence[float], size: int) -> str:
+    x0, y0, x1, y1 = box
     values = ((x0 + x1) / 2 / size, (y0 + y1) / 2 / size, (x1 - x0) / size, (y1 - y0) / size)
     return f"{name_index} " + " ".join(f"{min(max(v, 0.0), 1.0):.6f}" for v in values) + "\n"
 
@@ -270,7 +276,7 @@ def fit(dataset: Path, folder: Path, start: Path, params: Params, pictures: int)
     with counted("train detector", steps, "step") as advance:
         return train_model(
             dataset, folder, weights if weights.exists() else None, epochs=settings.epochs,
-            batch_size=settings.batch_size, image_size=settings.image_size, learning_rate=settings.learning_rate,
+            batch_size=settings.batch_size, image_size=settings.crop, learning_rate=settings.learning_rate,
             seed=params.seed, classes=len(NAMES), precision=settings.precision, report_epoch=report_epoch,
             report_step=lambda: advance(1),
         )  # fmt: skip

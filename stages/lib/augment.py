@@ -19,6 +19,8 @@ from stages.lib.boxes import Box, clipped, scaled
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LEAST_VISIBLE = 0.9
 """Share of a box that must stay within a crop: less would label half a logo as a logo."""
+LEAST_SHOWN = 0.5
+"""The same of a logo beside the one that a square is cut around."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,26 @@ def readable_view(item: Labelled, resolution: int, least_width: float, rng: np.r
     side = (box[2] - box[0]) * resolution / wanted
     side = min(max(side, 1.1 * (box[2] - box[0]), 1.1 * (box[3] - box[1])), *item.image.size)
     return _crop_around(item, box, side, rng)
+
+
+def cut_out(item: Labelled, side: int, rng: np.random.Generator) -> Labelled:
+    """A square of `side` pixels at a random place, around one of the logos where there are any; else as it is.
+
+    A network that is convolutions throughout learns a logo from a part of the picture as well as from the whole, and
+    the part costs less.
+    """
+    width, height = item.image.size
+    if side >= max(width, height):
+        return item
+    box = item.boxes[int(rng.integers(len(item.boxes)))] if item.boxes else (0.0, 0.0, float(width), float(height))
+    corner = []
+    for low, high, whole in ((box[0], box[2], width), (box[1], box[3], height)):
+        first, last = sorted((low, high - side)) if item.boxes else (0.0, float(whole - side))
+        corner.append(round(min(max(float(rng.uniform(first, last)), 0.0), float(whole - side))))
+    left, top = corner
+    moved = [scaled(other, 1.0, -left, -top) for other in item.boxes]
+    kept = tuple(clipped(other, side, side) for other in moved if _visible(other, side, side) >= LEAST_SHOWN)
+    return Labelled(item.image.crop((left, top, left + side, top + side)), kept)
 
 
 def varied(item: Labelled, rng: np.random.Generator, *, rotation: float, zoom: float, brightness: float) -> Labelled:

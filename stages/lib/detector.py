@@ -245,6 +245,12 @@ def train_model(
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
             return new_model(start, classes, precision)
 
+        def build_optimizer(self, *arguments: Any, **named: Any) -> Any:
+            optimizer = super().build_optimizer(*arguments, **named)
+            for group in optimizer.param_groups:
+                group["fused"] = True  # one kernel for all weights: they are many and small
+            return optimizer
+
         def validate(self) -> Any:
             return {}, 0.0  # the stage measures held-out pictures itself, at the score's threshold
 

@@ -127,11 +127,13 @@ class Detector(Section):
     """How the logo detector is trained."""
 
     image_size: Annotated[int, Field(ge=32, le=1280, multiple_of=32)]
+    crop: Annotated[int, Field(ge=32, le=1280, multiple_of=32)]
     epochs: Count
     batch_size: Count
     learning_rate: Positive
     precision: Literal["auto", "fp32", "bf16"]
     augmentations: Annotated[int, Field(ge=0, le=20)]
+    negative_augmentations: Annotated[int, Field(ge=0, le=20)]
     spoiled: Annotated[int, Field(ge=0, le=20)]
     recoloured: Share
     redrawn: Share
@@ -140,6 +142,12 @@ class Detector(Section):
     brightness: Annotated[float, Field(ge=0, lt=1)]
     blur: Annotated[float, Field(ge=0, le=4)]
     holdout: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _cuts_out_of_the_picture(self) -> Detector:
+        if self.crop > self.image_size:
+            raise ValueError(f"crop = {self.crop} must not be greater than image_size = {self.image_size}")
+        return self
 
 
 class Training(Section):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from stages.lib import augment
-from stages.lib.augment import Labelled, blurred, misspelling, other_letter, readable_view, spoiled, varied
+from stages.lib.augment import Labelled, blurred, cut_out, misspelling, other_letter, readable_view, spoiled, varied
 from stages.lib.reader import load_reader
 from stages.lib.words import word_read
 from tests.pictures import boxes, photograph
@@ -21,6 +21,34 @@ def marked(width: int = 300, height: int = 240, box: tuple = (100, 80, 180, 112)
     image = Image.new("RGB", (width, height), (90, 90, 90))
     image.paste(RED, tuple(int(v) for v in box))  # type: ignore[arg-type]
     return Labelled(image, (tuple(float(v) for v in box),))  # type: ignore[arg-type]
+
+
+def test_a_square_is_cut_around_the_logo_and_its_box_goes_with_it() -> None:
+    item, lefts = marked(), set()
+    for seed in range(30):
+        cut = cut_out(item, 96, np.random.default_rng(seed))
+        assert cut.image.size == (96, 96)
+        assert red_hull(cut.image) == cut.boxes[0]
+        assert (cut.boxes[0][2] - cut.boxes[0][0], cut.boxes[0][3] - cut.boxes[0][1]) == (80, 32)
+        lefts.add(cut.boxes[0][0])
+    assert len(lefts) > 5
+    assert cut_out(item, 300, np.random.default_rng(0)) is item
+
+
+def test_a_logo_wider_than_the_square_fills_it_and_a_picture_without_one_is_cut_anywhere() -> None:
+    wide = cut_out(marked(), 64, np.random.default_rng(1))
+    assert wide.image.size == (64, 64)
+    assert wide.boxes[0][0] == 0
+    assert wide.boxes[0][2] == 64
+    assert wide.boxes[0][3] - wide.boxes[0][1] == 32
+    assert cut_out(Labelled(marked().image, ()), 64, np.random.default_rng(2)).boxes == ()
+
+
+def test_of_two_logos_the_one_that_is_cut_through_is_kept_only_where_most_of_it_is_seen() -> None:
+    two = Labelled(marked().image, ((100.0, 80.0, 180.0, 112.0), (170.0, 150.0, 250.0, 182.0)))
+    for seed in range(40):
+        for box in cut_out(two, 128, np.random.default_rng(seed)).boxes:
+            assert (box[2] - box[0]) * (box[3] - box[1]) >= 0.5 * 80 * 32
 
 
 def red_hull(image: Image.Image) -> tuple[float, float, float, float]:

@@ -28,7 +28,8 @@ from tests.scored_world import demo_params
 
 def small_params(**changes: object) -> Params:
     params = demo_params()
-    settings = {"epochs": 1, "augmentations": 1, "spoiled": 1, "image_size": 64, "batch_size": 8, "redrawn": 0.0}
+    settings = {"epochs": 1, "augmentations": 1, "spoiled": 1, "image_size": 64, "crop": 64}
+    settings |= {"batch_size": 8, "redrawn": 0.0, "negative_augmentations": 1, "precision": "fp32"}
     settings |= changes
     return params.model_copy(update={"detector": params.detector.model_copy(update=settings)})
 
@@ -110,7 +111,7 @@ def test_another_product_moves_none_of_the_others(world: Path) -> None:
 def test_the_set_is_the_pictures_their_copies_and_the_spoiled_ones(world: Path, tmp_path: Path) -> None:
     sources = sources_of(world)
     _, count = write_dataset(sources, tmp_path / "set", small_params(augmentations=2, spoiled=1))
-    assert count == 3 * 26 + 18  # every picture three times, each positive spoiled once
+    assert count == 3 * 18 + 2 * 8 + 18  # positives three times, negatives twice, each positive spoiled once
     labels = {p.name: p.read_text() for p in (tmp_path / "set" / "labels").iterdir()}
     assert sum(text.startswith("0 ") for text in labels.values()) == 3 * 18
     assert sum(text.startswith("1 ") for text in labels.values()) == 18  # a spoiled logo is a look-alike
@@ -121,6 +122,19 @@ def test_the_set_is_the_pictures_their_copies_and_the_spoiled_ones(world: Path, 
             assert all(0 <= float(v) <= 1 for v in values)
     with Image.open(next((tmp_path / "set" / "images").iterdir())) as picture:
         assert picture.size == (64, 64)
+
+
+def test_training_sees_squares_cut_around_the_logo(world: Path, tmp_path: Path) -> None:
+    settings = small_params(augmentations=0, spoiled=0, negative_augmentations=0, image_size=96, crop=64)
+    sources = sources_of(world)
+    write_dataset(sources, tmp_path / "set", settings)
+    for file in (tmp_path / "set" / "images").iterdir():
+        with Image.open(file) as picture:
+            assert picture.size == (64, 64)
+    labels = [_numbers(path) for path in (tmp_path / "set" / "labels").iterdir()]
+    assert sum(len(rows) for rows in labels) == sum(len(source.boxes) for source in sources)
+    positions = np.concatenate([rows for rows in labels if len(rows)])[:, 1:3]
+    assert positions.std(axis=0).min() > 0.05, "the logo is not always in the middle"
 
 
 def test_all_copies_but_the_first_may_be_drawn_anew(world: Path, tmp_path: Path) -> None:
