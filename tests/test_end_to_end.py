@@ -13,7 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from ruamel.yaml import YAML
+
+from stages.lib.machine import native_bf16
+from stages.lib.weights import read_metadata
 
 ROOT = Path(__file__).parents[1]
 METHODS = ["dreambooth", "textual_inversion", "lora"]
@@ -40,7 +44,7 @@ def reduce(folder: Path) -> None:
     params = yaml.load(folder / "params.yaml")
     params["scrape"]["start_urls"] = ["/brand/hugo/"]
     params["scrape"]["max_depth"] = 2
-    params["detector"] |= {"epochs": 1, "augmentations": 0, "spoiled": 1}
+    params["detector"] |= {"epochs": 1, "augmentations": 0, "negative_augmentations": 0, "spoiled": 1}
     for method in METHODS:
         params["finetune"][method] |= {"epochs": 2, "save_every": 1}
     params["sample"] |= {
@@ -81,6 +85,12 @@ def ran(output: str) -> list[str]:
 def test_one_command_runs_the_whole_dag(clone: Path) -> None:
     done = run(clone, "dvc", "repro")
     assert {f"finetune@{method}" for method in METHODS} < set(ran(done.stdout))
+    assert {"sample-base", "score-base"} < set(ran(done.stdout))
+    taken = "bf16" if native_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))[0] else "fp32"
+    for key in ("detector", *(f"finetune.{method}" for method in METHODS), "sample"):
+        assert f"{key}.precision = auto: {taken} (" in done.stdout + done.stderr
+    for path in (clone / "models").glob("*/epoch-02/**/*.safetensors"):
+        assert read_metadata(path)["precision"] == taken, path
     page = (clone / "metrics/report/index.html").read_text()
     for method in METHODS:
         scores = json.loads((clone / f"metrics/score/{method}.json").read_text())

@@ -47,7 +47,8 @@ def test_the_first_class_alone_says_what_it_said_among_two(tmp_path: Path) -> No
         assert torch.equal(for_logo, for_alike)  # both begin as the start's one class
         both.model[-1].cv3[0][2].bias[1] += 3
         boxes_and_both = both(pictures)[0]
-        assert torch.equal(first_class(both)(pictures)[0], boxes_and_both[:, :5])
+        # Not to the last bit: a kernel may sum one output in another order than two.
+        torch.testing.assert_close(first_class(both)(pictures)[0], boxes_and_both[:, :5], rtol=1e-4, atol=1e-5)
 
 
 def test_detections_do_not_depend_on_the_batch(tmp_path: Path) -> None:

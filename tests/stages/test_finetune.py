@@ -250,6 +250,21 @@ def test_logit_normal_timesteps_have_their_distribution_and_no_update_lacks_earl
     assert drawn[:, 0].std() > 100, "which picture has which timestep is left to chance"
 
 
+def test_the_precision_that_was_taken_is_in_the_checkpoint_and_decides_what_is_resumed(
+    data: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` on a processor with bf16 and on one without are two runs, each in a scratch folder of its own."""
+    for native, taken in ((False, "fp32"), (True, "bf16")):
+        monkeypatch.setattr("stages.lib.machine.native_bf16", lambda _, native=native: (native, "pretended"))
+        models = run_finetune("textual_inversion", small_params(epochs=2, precision="auto"), tmp_path, data, base)
+        assert read_metadata(models / "epoch-02" / "learned_embeds.safetensors")["precision"] == taken
+        assert f"| precision | `{taken}` |" in (models / "README.md").read_text()
+    assert len(list((tmp_path / "scratch").iterdir())) == 2
+    # The same precision by name is the same run: nothing is trained again.
+    run_finetune("textual_inversion", small_params(epochs=2, precision="bf16"), tmp_path, data, base)
+    assert len(list((tmp_path / "scratch").iterdir())) == 2
+
+
 def test_uniform_timesteps_are_those_of_stock_scripts() -> None:
     first, second = (torch.Generator().manual_seed(3) for _ in range(2))
     drawn = draw_timesteps(small_params().finetune.lora, 1000, 5, first)
