@@ -52,6 +52,9 @@ BASE = Path("models/pretrained/base")
 OUT = Path("models/detector")
 METRICS = Path("metrics")
 
+SUPERSAMPLED = 3
+"""Times the training resolution at which copies are turned, cropped and relit before they are reduced to it: nothing of
+finer detail is left then, and a photograph's full size would cost most of the stage's drawing."""
 DRAWN = 24
 """Held-out pictures on metrics/detections.png."""
 
@@ -173,7 +176,9 @@ def write_dataset(training: Sequence[Source], folder: Path, params: Params, base
     with workers() as each:
         counts = list(progress(each(write, training), "augment", total=len(training), unit="picture"))
     dataset = folder / "data.yaml"
-    dataset.write_text(f'path: "{folder.absolute()}"\ntrain: images\nval: images\nnames: {json.dumps(NAMES)}\n')
+    # Ultralytics wants pictures to validate on, which it reads and keeps; the stage measures itself, so one is enough.
+    (folder / "val.txt").write_text(f"./images/{training[0].sha256}-0.png\n")
+    dataset.write_text(f'path: "{folder.absolute()}"\ntrain: images\nval: val.txt\nnames: {json.dumps(NAMES)}\n')
     return dataset, sum(counts)
 
 
@@ -196,7 +201,7 @@ def write_copies(source: Source, folder: Path, params: Params, autoencoder: Auto
     import numpy as np
     from PIL import Image
 
-    from stages.lib.augment import Labelled, cut_out, readable_view, spoiled
+    from stages.lib.augment import Labelled, cut_out, spoiled
     from stages.lib.boxes import scaled
     from stages.lib.detector import prepare
 
@@ -205,11 +210,11 @@ def write_copies(source: Source, folder: Path, params: Params, autoencoder: Auto
     copies = settings.augmentations if original.boxes else settings.negative_augmentations
     for copy in range(1 + copies):
         rng = picture_rng(source.sha256, params.seed, copy)
-        item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
+        item = _view(original, params, rng)
         items.append(item if copy == 0 else _vary(_recolour(item, params, rng), params, rng))
     for copy in range(settings.spoiled if original.boxes else 0):
         rng = picture_rng(source.sha256, params.seed, 1000 + copy)
-        item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
+        item = _view(original, params, rng)
         recoloured = _recolour(item, params, rng)
         fake = spoiled(recoloured, params.brand.word, rng)
         items.append(_vary(replace(fake, boxes=recoloured.boxes), params, rng))
@@ -237,6 +242,15 @@ def picture_rng(sha256: str, seed: int, copy: int) -> np.random.Generator:
     import numpy as np
 
     return np.random.default_rng([seed, int(sha256[:12], 16), copy])
+
+
+def _view(original: Labelled, params: Params, rng: np.random.Generator) -> Labelled:
+    """What is seen of a picture, at `SUPERSAMPLED` times the training resolution at most."""
+    from stages.lib.augment import readable_view
+    from stages.lib.redraw import shrunk
+
+    item = readable_view(original, params.resolution, params.filter.min_logo_width, rng)
+    return shrunk(item, SUPERSAMPLED * params.resolution)
 
 
 def _recolour(item: Labelled, params: Params, rng: np.random.Generator) -> Labelled:

@@ -59,14 +59,18 @@ class Adapted:
     @torch.no_grad()
     def merge(self) -> None:
         """Renew the sum."""
+        if self.weights.dtype == self.pristine.dtype:  # in one pass over the weights
+            torch.baddbmm(self.pristine, self.up, self.down, alpha=self.scale, out=self.weights)
+            return
         change = torch.bmm(self.up.to(self.weights.dtype), self.down.to(self.weights.dtype))
         self.weights.copy_(torch.add(self.pristine, change, alpha=self.scale))
 
     @torch.no_grad()
     def take_gradients(self) -> list[torch.Tensor]:
         """The gradients of A and B, flat, from those of the layers, which have none after it."""
-        gradients = self.scale * torch.cat(take_gradients(self.layers)).view_as(self.weights)
-        down, up = self.down.to(self.weights.dtype), self.up.to(self.weights.dtype)
+        gradients = torch.cat(take_gradients(self.layers)).view_as(self.weights)
+        # The scale goes to A and B, which are small.
+        down, up = (self.scale * matrix.to(self.weights.dtype) for matrix in (self.down, self.up))
         return [(up.mT @ gradients).flatten(), (gradients @ down.mT).flatten()]
 
 

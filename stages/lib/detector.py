@@ -6,11 +6,12 @@ file's header. Ultralytics' own `.pt` is a pickle that embeds a date and paths, 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -266,7 +267,7 @@ def train_model(
             project=str(folder.absolute()),  # a relative one lands in the runs folder of ultralytics' settings
             name="run", exist_ok=True, device="0" if torch.cuda.is_available() else "cpu",
             optimizer="AdamW", lr0=learning_rate, lrf=0.01, cos_lr=True, warmup_epochs=0.5, nbs=batch_size,
-            workers=0, cache=False, deterministic=True, amp=False, pretrained=False, plots=False, val=False, save=False,
+            workers=0, cache="ram", deterministic=True, amp=False, pretrained=False, plots=False, val=False, save=False,
             verbose=False, patience=0, mosaic=0.0, close_mosaic=0, fliplr=0.0, flipud=0.0, hsv_h=0.0, hsv_s=0.0,
             hsv_v=0.0, degrees=0.0, translate=0.0, scale=0.0, mixup=0.0, copy_paste=0.0, erasing=0.0,
             cls=2.0,  # four times the usual weight: the letters decide, not the place
@@ -280,7 +281,8 @@ def train_model(
             "on_train_epoch_end",
             lambda t: report_epoch(t.epoch + 1, {k: float(v) for k, v in t.label_loss_items(t.tloss).items()}),
         )
-    trainer.train()
+    with redirect_stdout(io.StringIO()):  # a bar of its own, in control characters
+        trainer.train()
     model = first_class(trainer.ema.ema.float())
     # Left as training makes them, the weights still require gradients and half of them are shared views.
     for parameter in model.parameters():
