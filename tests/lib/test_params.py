@@ -52,7 +52,7 @@ def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
             "    alpha: 0",
             "finetune.lora.alpha = 0: must be a number greater than 0, or .rank.",
         ),
-        (r"epochs: 30", "epochs: 31", "finetune.dreambooth.*epochs = 31 must be a multiple of save_every = 3"),
+        (r"epochs: 30", "epochs: 31", "finetune.dreambooth.*epochs = 31 must be a multiple of save_every = 6"),
         (r"scheduler: dpm\+\+", "scheduler: dpmpp", "sample.scheduler = 'dpmpp': must be 'dpm"),
         (r"a mug with a \{token\} logo", "a mug", r"sample.prompts.3 = 'a mug': must contain \{token\} exactly once"),
         (r"seed: 20", "seed: [", "not readable as YAML"),
