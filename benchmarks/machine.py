@@ -66,9 +66,7 @@ QUESTIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
 @click.command()
 @click.argument("questions", nargs=-1, type=click.Choice(list(QUESTIONS)))
 @click.option("--rounds", default=2, show_default=True)
-@click.option(
-    "--skip", default="", help="leave out alternatives with this in their name (bf16 where it is emulated)"
-)
+@click.option("--skip", default="", help="leave out alternatives with this in their name (bf16 where it is emulated)")
 @click.option("--child", default="", hidden=True)
 def main(questions: tuple[str, ...], rounds: int, skip: str, child: str) -> None:
     """Measure alternatives on this machine and print a table a question."""
