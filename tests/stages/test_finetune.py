@@ -192,7 +192,9 @@ def test_a_step_is_the_step_of_stock_diffusers_and_peft(
     assert relative(gradients(run), gradient) < 1e-6
     run.step(0)
     if method != "textual_inversion":
-        assert relative(weights(run), expected) < 1e-6
+        # Both in fp32, and Adam's first step divides each gradient by its own size: of those near 0, rounding is left,
+        # and the order of sums is the processor's (2.5e-6 with AVX2, below 1e-6 with AVX-512).
+        assert relative(weights(run), expected) < 2e-5
 
 
 @pytest.mark.parametrize("method", METHODS)

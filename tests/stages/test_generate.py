@@ -95,8 +95,9 @@ def test_it_draws_the_sampler_s_own_picture(params: Params, base: Path, models: 
     few = params.sample.model_copy(update={"prompts": params.sample.prompts[:2], "images_per_prompt": 1})
     params = params.model_copy(update={"sample": few})
 
-    sampled = sample("textual_inversion", params, models=models, base=base, output=tmp_path / "samples",
-                     sheet=tmp_path / "sheet.png", scratch=tmp_path / "scratch")  # fmt: skip
+    places = {"base": base, "sheet": tmp_path / "sheet.png", "scratch": tmp_path / "scratch"}
+    untuned = sample("base", params, output=tmp_path / "base", **places)
+    sampled = sample("textual_inversion", params, models=models, output=tmp_path / "samples", untuned=untuned, **places)
     row = next(r for r in read_table(sampled / "manifest.jsonl") if r["epoch"] == 12 and r["prompt_index"] == 1)
     checkpoint = find_checkpoint("textual_inversion", 12, models)
     (path,) = generate(row["prompt"], checkpoint, params, seeds=[row["seed"]], base=base, output=tmp_path / "generated")
