@@ -109,16 +109,16 @@ def measure(settings: dict[str, Any]) -> float:
     """Milliseconds a picture of one alternative, in this process."""
     import torch
 
+    from stages.lib import machine as stages_machine
     from stages.lib.command import offline
-    from stages.lib.machine import DTYPES, keep_freed_memory, native_bf16, prepare_machine
 
     offline()
     if not settings.get("keep_memory", True):
-        keep_freed_memory.__code__ = (lambda: None).__code__
-    device = prepare_machine()
+        stages_machine.keep_freed_memory = lambda: None
+    device = stages_machine.prepare_machine()
     if settings.get("precision") == "auto":
-        settings["precision"] = "bf16" if native_bf16(device)[0] else "fp32"
-    dtype = getattr(torch, DTYPES[settings.get("precision", "fp32")])
+        settings["precision"] = "bf16" if stages_machine.native_bf16(device)[0] else "fp32"
+    dtype = getattr(torch, stages_machine.DTYPES[settings.get("precision", "fp32")])
     step = {"unet": unet_step, "decoder": decoder_step, "detector": detector_step}[settings["what"]]
     return timed(step(settings, device, dtype), settings["batch"])
 
