@@ -63,10 +63,10 @@ demo-measure: setup
 	@$(RUN) python -m demo.measure
 
 grid: setup
-	@$(RUN) python -m stages.grid run $(if $(JOBS),-j $(JOBS))
+	@$(RUN) python -m experiments.grid run $(if $(JOBS),-j $(JOBS))
 
 grid-status: setup
-	@$(RUN) python -m stages.grid status
+	@$(RUN) python -m experiments.grid status
 
 push: setup
 	@$(RUN) dvc push
@@ -78,16 +78,16 @@ pull: setup
 	@$(RUN) dvc pull
 
 check-cache: setup
-	@$(RUN) python -m stages.lib.cache_check
+	@$(RUN) python -m stages.check_cache
 
 pr-repro: setup
 	@$(RUN) sh -euc 'if dvc remote default >/dev/null 2>&1; then dvc repro --pull --allow-missing; else dvc repro; fi'
 
 pr-comment: setup
-	@$(RUN) python -m stages.pull_request comment --base $(BASE)
+	@$(RUN) python -m experiments.pull_request comment --base $(BASE)
 
 pr-pictures: setup
-	@$(RUN) python -m stages.pull_request pictures --branch emblem-pictures/$(NUMBER)
+	@$(RUN) python -m experiments.pull_request pictures --branch emblem-pictures/$(NUMBER)
 
 pr-post: setup
-	@$(RUN) python -m stages.pull_request post --number $(NUMBER)
+	@$(RUN) python -m experiments.pull_request post --number $(NUMBER)

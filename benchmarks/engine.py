@@ -26,7 +26,7 @@ from typing import Any
 
 import click
 
-from stages.lib.params import Params, load_params
+from stages.common.params import Params, load_params
 
 METHODS = ("dreambooth", "textual_inversion", "lora")
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16, from the makers' data sheets
@@ -89,7 +89,7 @@ def main(
 
 def load_settled(path: Path) -> Params:
     """The parameters, `auto` replaced with the precision that the stages take on this machine."""
-    from stages.lib.machine import native_bf16, prepare_machine
+    from stages.common.machine import native_bf16, prepare_machine
 
     params, best = load_params(path), "bf16" if native_bf16(prepare_machine())[0] else "fp32"
     for method in METHODS:
@@ -124,7 +124,7 @@ def measure(task: dict[str, Any], params: Params) -> dict[str, Any]:
     """Run one task in this process: pictures a second (set-up that is done once left out), peak memory."""
     import torch
 
-    from stages.lib.command import offline, threads
+    from stages.common.command import offline, threads
 
     offline()
     torch.set_num_threads(threads())
@@ -170,11 +170,11 @@ def timed(step: Callable[[int], Any], count: int, pictures: int) -> dict[str, An
 def train_ours(method: str, params: Params, base: Path, data: Path, task: dict[str, Any]) -> dict[str, Any]:
     """The loop's own steps, as `finetune` runs them."""
 
+    from stages.common.diffusion import load_base
+    from stages.common.machine import prepare_machine
     from stages.finetune import method_class
     from stages.finetune.loop import Plan, Processes, Resident, Run
     from stages.finetune.pictures import read_pictures, read_rows
-    from stages.lib.diffusion import load_base
-    from stages.lib.machine import prepare_machine
 
     loaded = load_base(base, prepare_machine())
     settings = getattr(params.finetune, method)
@@ -287,8 +287,8 @@ def checkpoints(method: str, params: Params, base: Path, folder: Path) -> Path:
     """Two checkpoints of a method, untrained: what they hold costs the same."""
     import torch
 
+    from stages.common.diffusion import load_base
     from stages.finetune import method_class
-    from stages.lib.diffusion import load_base
 
     models = folder / f"models-{method}"
     if not models.exists():
@@ -304,7 +304,7 @@ def sample_ours(method: str, params: Params, base: Path, data: Path, task: dict[
     from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    from stages.sample import sample
+    from stages.sample.__main__ import sample
 
     del AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel, CLIPTextModel, CLIPTokenizer
 

@@ -94,8 +94,8 @@ def machine() -> str:
     """What this machine is, in a line."""
     import torch
 
-    from stages.lib.command import threads
-    from stages.lib.machine import native_bf16, prepare_machine
+    from stages.common.command import threads
+    from stages.common.machine import native_bf16, prepare_machine
 
     device = prepare_machine()
     name = (
@@ -109,8 +109,8 @@ def measure(settings: dict[str, Any]) -> float:
     """Milliseconds a picture of one alternative, in this process."""
     import torch
 
-    from stages.lib import machine as stages_machine
-    from stages.lib.command import offline
+    from stages.common import machine as stages_machine
+    from stages.common.command import offline
 
     offline()
     if not settings.get("keep_memory", True):
@@ -145,7 +145,7 @@ def unet_step(settings: dict[str, Any], device: Any, dtype: Any) -> Callable[[],
     import torch
     from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-    from stages.lib.diffusion import load_base, set_attention
+    from stages.common.diffusion import load_base, set_attention
 
     base, batch = load_base(BASE, device), settings["batch"]
     unet: Any = base.unet.to(dtype)
@@ -173,7 +173,7 @@ def decoder_step(settings: dict[str, Any], device: Any, dtype: Any) -> Callable[
     """The autoencoder's decoder on a batch of the demo's latents."""
     import torch
 
-    from stages.lib.diffusion import load_base
+    from stages.common.diffusion import load_base
 
     vae: Any = load_base(BASE, device).vae.to(dtype)
     latents = torch.randn(settings["batch"], vae.config.latent_channels, 16, 16, device=device, dtype=dtype)
@@ -190,7 +190,7 @@ def detector_step(settings: dict[str, Any], device: Any, dtype: Any) -> Callable
     import torch
     from ultralytics.cfg import get_cfg
 
-    from stages.lib.detector import new_model
+    from stages.common.detector import new_model
 
     model = new_model(START, 2, "bf16" if dtype == torch.bfloat16 else "fp32").to(device).train()
     model.args = get_cfg()

@@ -48,7 +48,7 @@ def main(method: str, sizes: str, child: str) -> None:
 
 def write_samples(method: str, count: int, folder: Path) -> None:
     """A sample folder of `count` pictures, taken from the run's: whole epochs again, under new numbers."""
-    from stages.lib.tables import read_table, write_table
+    from stages.common.tables import read_table, write_table
 
     source = Path("data/samples") / method
     rows = read_table(source / "manifest.jsonl")
@@ -62,14 +62,14 @@ def write_samples(method: str, count: int, folder: Path) -> None:
 
 def scoring_seconds(method: str, folder: Path) -> float:
     """Seconds of the stage, its networks' loading included."""
-    from stages.lib.command import offline
-    from stages.lib.params import load_params
+    from stages.common.command import offline
+    from stages.common.params import load_params
 
     offline()
     (folder / "scores").mkdir()
     shutil.copyfile("data/scores/base.jsonl", folder / "scores" / "base.jsonl")
     params, before = load_params(Path("params.yaml")), time.perf_counter()
-    from stages.score import score
+    from stages.score.__main__ import score
 
     score(params, method, samples=folder / "samples", scores=folder / "scores", metrics=folder / "metrics")
     return time.perf_counter() - before

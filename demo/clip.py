@@ -17,7 +17,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenize
 
 from demo.pictures import PICTURES, Pictures
 from demo.training import WEIGHTS, demo_params, device, rng_of, to_tensor, train
-from stages.lib.scratch import file_digest
+from stages.common.scratch import file_digest
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"

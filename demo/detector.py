@@ -23,10 +23,11 @@ from tqdm import tqdm
 
 from demo.render import Drawing, draw, sample_scene
 from demo.training import WEIGHTS, demo_params
-from stages.lib.boxes import Box
-from stages.lib.detection_metrics import average_precision
-from stages.lib.detector import Detector, load_detector, prepare, train_model
-from stages.lib.scratch import digest, scratch_folder, write_atomically
+from stages.common.boxes import Box
+from stages.common.detector import Detector, load_detector, prepare, train_model
+from stages.common.files import write_file
+from stages.common.scratch import digest, scratch_folder
+from stages.measure_detector.detection_metrics import average_precision
 
 TARGET = WEIGHTS / "detector"
 HELD_OUT = 1_000_000  # number of the first held-out picture
@@ -73,7 +74,7 @@ def write(model: Any, settings: dict[str, Any], path: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(model.state_dict().items())}
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     header = {"image_size": str(settings["image_size"]), "names": "logo", "resolution": str(settings["size"])}
-    write_atomically(path, save(halves, metadata=header))
+    write_file(path, save(halves, metadata=header))
 
 
 def measure(detector: Detector, settings: dict[str, Any], seed: int, count: int = 400) -> dict[str, float]:

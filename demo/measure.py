@@ -25,11 +25,11 @@ from tqdm import tqdm
 from demo.pictures import Pictures
 from demo.render import BRANDS, COLOURS, GARMENTS, HUGO, draw, legible, sample_scene
 from demo.training import WEIGHTS, demo_params, device, rng_of, to_tensor
-from stages.lib.detector import load_detector
-from stages.lib.params import load_params
-from stages.lib.reader import Reader, load_reader
-from stages.lib.scratch import digest, scratch_folder
-from stages.lib.words import word_read
+from stages.common.detector import load_detector
+from stages.common.params import load_params
+from stages.common.scratch import digest, scratch_folder
+from stages.score.reader import Reader, load_reader
+from stages.score.words import word_read
 
 HELD_OUT = 2000
 """Pictures at the end of the set that the classifier is tested on, not trained."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from demo.render import caption, draw, sample_scene
 from demo.training import DEMO, demo_params
-from stages.lib.command import threads
+from stages.common.command import threads
 
 PICTURES = DEMO / "build" / "pictures.npz"
 CAPTIONS = 3

@@ -5,7 +5,7 @@ whether the word HUGO is read, so the reader must not guess it: HUGO is 1 of 70 
 from it, on the same red box in the same font, are four times as frequent, and most words are random letters.
 
 Marks are drawn once by the renderer; every step prints them anew on cloth (size, turn, light, blur, grain, JPEG), cuts
-them out as a detector's box with a margin would, and enlarges them as EasyOCR and stages.lib.reader do. In the
+them out as a detector's box with a margin would, and enlarges them as EasyOCR and stages.score.reader do. In the
 second round a quarter of the crops are cut from 64-pixel pictures that went through the world's autoencoder
 (demo/weights/base/vae), as every generated picture does: it bends letters in ways that blur does not imitate.
 
@@ -34,8 +34,9 @@ from tqdm import tqdm
 
 from demo.render import BRANDS, COLOURS, HUGO, Brand, draw, logo_bitmap, sample_scene
 from demo.training import WEIGHTS, demo_params, device, rng_of, round_of, to_tensor, train
-from stages.lib.reader import load_reader, word_read
-from stages.lib.scratch import digest, write_atomically
+from stages.common.files import write_file
+from stages.common.scratch import digest
+from stages.score.reader import load_reader, word_read
 
 TARGET = WEIGHTS / "reader"
 VAE = WEIGHTS / "base" / "vae"
@@ -263,7 +264,7 @@ def cut_smeared(rng: np.random.Generator, smeared: Smeared) -> Grey:
 
 
 def _cut(rng: np.random.Generator, picture: Grey, box: NDArray[np.float64]) -> Grey:
-    """Cut the box (x0, y0, x1, y1) out at HEIGHT pixels: as stages.lib.reader does, as EasyOCR, or enlarged first."""
+    """Cut the box (x0, y0, x1, y1) out at HEIGHT pixels: as stages.score.reader does, as EasyOCR, or enlarged first."""
     way = rng.random()
     if way > 0.7:
         factor = (2, 4)[rng.integers(2)]
@@ -386,9 +387,9 @@ def write(model: Model, settings: dict[str, Any], folder: Path) -> None:
     torch.save({name: tensor.cpu().contiguous() for name, tensor in halves.items()}, content)
     lines = [f"imgH: {HEIGHT}", "lang_list: [en]", f'character_list: "{CHARACTERS}"', "network_params:"]
     lines += [f"  {name}: {value}" for name, value in network_params(settings).items()]
-    write_atomically(folder / "reader.pth", content.getvalue())
-    write_atomically(folder / "reader.yaml", ("\n".join(lines) + "\n").encode())
-    write_atomically(folder / "reader.py", b"from easyocr.model.vgg_model import Model  # noqa: F401\n")
+    write_file(folder / "reader.pth", content.getvalue())
+    write_file(folder / "reader.yaml", ("\n".join(lines) + "\n").encode())
+    write_file(folder / "reader.py", b"from easyocr.model.vgg_model import Model  # noqa: F401\n")
 
 
 # --- What it can do --------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from demo.training import WEIGHTS
-from stages.lib.scratch import file_digest, write_atomically
+from stages.common.files import write_file
+from stages.common.scratch import file_digest
 
 SUMS = WEIGHTS / "SHA256SUMS"
 
@@ -15,7 +16,7 @@ def main() -> None:
     """Hash every file below demo/weights."""
     files = sorted(path for path in WEIGHTS.rglob("*") if path.is_file() and path != SUMS)
     lines = [f"{file_digest(path)}  {path.relative_to(WEIGHTS).as_posix()}\n" for path in files]
-    write_atomically(SUMS, "".join(lines).encode())
+    write_file(SUMS, "".join(lines).encode())
 
 
 if __name__ == "__main__":

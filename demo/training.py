@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stages.lib.command import threads
-from stages.lib.params import read_yaml
-from stages.lib.scratch import digest, scratch_folder
+from stages.common.command import threads
+from stages.common.params import read_yaml
+from stages.common.scratch import digest, scratch_folder
 
 DEMO = Path(__file__).parent
 WEIGHTS = DEMO / "weights"

@@ -23,7 +23,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from demo.pictures import PICTURES, Pictures
 from demo.training import WEIGHTS, demo_params, device, rng_of, round_of, to_tensor, train
-from stages.lib.scratch import digest, file_digest
+from stages.common.scratch import digest, file_digest
 
 BASE = WEIGHTS / "base"
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from demo.pictures import PICTURES, Pictures
 from demo.training import WEIGHTS, demo_params, device, rng_of, to_tensor, train
-from stages.lib.scratch import file_digest
+from stages.common.scratch import file_digest
 
 TARGET = WEIGHTS / "base" / "vae"
 LATENT_PENALTY = 1e-5

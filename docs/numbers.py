@@ -20,9 +20,9 @@ from typing import Any
 
 import click
 
-from stages.lib.command import stage_main
-from stages.lib.errors import UserError
-from stages.lib.params import Params, load_params
+from stages.common.command import stage_main
+from stages.common.errors import UserError
+from stages.common.params import Params, load_params
 
 PAGE = Path("docs/paper.md")
 BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stages.lib.params import Params, load_params
-from stages.lib.scratch import file_digest
+from stages.common.params import Params, load_params
+from stages.common.scratch import file_digest
 
 TOKEN = "<hugo>"
 METHODS = ["dreambooth", "textual_inversion", "lora"]
@@ -87,8 +87,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 def run_finetune(method: str, params: Params, folder: Path, data: Path, base: Path) -> Path:
     """Fine-tune with everything that is written below `folder`; return the folder of checkpoints."""
+    from stages.common.command import offline
     from stages.finetune import finetune
-    from stages.lib.command import offline
 
     offline()
     os.chdir(folder)

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from demo.render import HUGO, Brand
-from stages.lib.detector import Detection, new_model, save_detector
-from stages.lib.params import Params, load_params
-from stages.lib.reader import Reading
-from stages.lib.tables import write_table
+from stages.common.detector import Detection, new_model, save_detector
+from stages.common.params import Params, load_params
+from stages.common.tables import write_table
+from stages.score.reader import Reading
 from tests.pictures import boxes, photograph, pixels, training_pictures
 
 PROMPTS = (

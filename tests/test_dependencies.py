@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.params import read_yaml
+from stages.common.params import read_yaml
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-OURS = {"stages", "demo", "docs", "benchmarks", "tests"}
+OURS = {"stages", "experiments", "demo", "docs", "benchmarks", "tests"}
 BY_PROGRAM = {"mypy", "pytest-xdist", "ruff", "scipy-stubs", "types-tqdm", "uv"}
 """Development packages that are called as programs, by pytest or by mypy."""
 UNSEEN = {"ruamel-yaml-clib"}
@@ -69,7 +69,7 @@ def distributions(names: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def test_what_the_pipeline_imports_is_declared() -> None:
-    used = distributions(imported({"stages", "demo", "docs"}))
+    used = distributions(imported({"stages", "experiments", "demo", "docs"}))
     missing = {name: sorted(files) for name, files in used.items() if name not in DECLARED | OPTIONAL}
     assert not missing
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from stages.lib.machine import native_bf16
-from stages.lib.weights import read_metadata
+from stages.common.machine import native_bf16
+from stages.common.weights import read_metadata
 
 ROOT = Path(__file__).parents[1]
 METHODS = ["dreambooth", "textual_inversion", "lora"]

@@ -47,7 +47,7 @@ def reduced_profile(hub: Hub, checkpoint: bytes) -> dict[str, object]:
 def yolo_checkpoint(folder: Path) -> bytes:
     import torch
 
-    from stages.lib.detector import set_up_ultralytics
+    from stages.common.detector import set_up_ultralytics
 
     set_up_ultralytics(folder)
     from ultralytics.nn.tasks import DetectionModel

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from stages.lib.params import Params
+from stages.common.params import Params
 from tests.engine_world import run_finetune
 
 if __name__ == "__main__":

@@ -15,26 +15,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.params import Params
-from stages.lib.scratch import (
+from stages.common.files import write_file, write_json
+from stages.common.params import Params
+from stages.common.scratch import (
     SCRATCH_ROOT,
     digest,
     file_digest,
     publish,
     remove_partials,
     scratch_folder,
-    write_atomically,
 )
-from stages.lib.tables import write_json
 
 if TYPE_CHECKING:
+    from stages.common.diffusion import Base
     from stages.finetune.loop import Processes
     from stages.finetune.method import Method
-    from stages.lib.diffusion import Base
 
 METHODS = ("dreambooth", "textual_inversion", "lora")
-LIB = Path(__file__).parents[1] / "lib"
-CODE = [Path(__file__).parent, *(LIB / f"{name}.py" for name in ("diffusion", "machine", "weights"))]
+COMMON = Path(__file__).parents[1] / "common"
+CODE = [Path(__file__).parent, *(COMMON / f"{name}.py" for name in ("diffusion", "machine", "weights"))]
 
 
 def finetune(
@@ -53,11 +52,11 @@ def finetune(
     """
     output = output or Path("models") / method
     metrics = metrics or Path("metrics/finetune") / method
-    from stages.lib.machine import environment, explain_out_of_memory, prepare_machine, resolve_precision
+    from stages.common.machine import environment, explain_out_of_memory, prepare_machine, resolve_precision
 
     device = prepare_machine()
+    from stages.common.diffusion import require_base
     from stages.finetune.pictures import read_rows
-    from stages.lib.diffusion import require_base
 
     read_rows(data)
     require_base(base)
@@ -124,9 +123,9 @@ def run(
     device: Any,
 ) -> None:
     """Everything between the inputs and a finished scratch folder."""
+    from stages.common.diffusion import load_base, too_long
     from stages.finetune.loop import train
     from stages.finetune.pictures import logo_coverage, read_pictures, read_rows, weigh_logos
-    from stages.lib.diffusion import load_base, too_long
 
     rows = read_rows(data)
     base = load_base(base_folder, device)
@@ -227,7 +226,7 @@ def finish(folder: Path) -> None:
     """Note the digest of each file of the result, then drop the state that is no longer needed."""
     files = sorted(path for part in ("model", "metrics") for path in (folder / part).rglob("*") if path.is_file())
     digests = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
-    write_atomically(folder / "finished.json", json.dumps(digests, indent=2).encode())
+    write_file(folder / "finished.json", json.dumps(digests, indent=2).encode())
     for path in folder.glob("state.pt*"):
         path.unlink()
 

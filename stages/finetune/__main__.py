@@ -7,9 +7,9 @@ import sys
 
 import click
 
+from stages.common.command import stage_main
+from stages.common.params import load_params
 from stages.finetune import METHODS, finetune
-from stages.lib.command import stage_main
-from stages.lib.params import load_params
 
 
 @click.command()

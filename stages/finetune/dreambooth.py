@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from typing_extensions import override
 
+from stages.common.diffusion import Base, draw, encode_prompts, fill_token
+from stages.common.machine import DTYPES, derive_seed
+from stages.common.params import DreamBooth as Settings
+from stages.common.params import Params
+from stages.common.weights import write_unet
 from stages.finetune.block import Block, take_gradients
 from stages.finetune.method import Method
-from stages.lib.diffusion import Base, draw, encode_prompts, fill_token
-from stages.lib.machine import DTYPES, derive_seed
-from stages.lib.params import DreamBooth as Settings
-from stages.lib.params import Params
-from stages.lib.weights import write_unet
 
 
 class DreamBooth(Method):

@@ -22,14 +22,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from stages.common.diffusion import Base, autocast, encode_prompts, token_ids
+from stages.common.errors import UserError
+from stages.common.machine import derive_seed
+from stages.common.params import Training
+from stages.common.progress import progress
 from stages.finetune.method import Method
 from stages.finetune.pictures import Pictures, encode
 from stages.finetune.verify import verify_checkpoint
-from stages.lib.diffusion import Base, autocast, encode_prompts, token_ids
-from stages.lib.errors import UserError
-from stages.lib.machine import derive_seed
-from stages.lib.params import Training
-from stages.lib.progress import progress
 
 STATE_FILE = "state.pt"
 

@@ -17,14 +17,14 @@ import torch
 from torch import nn
 from typing_extensions import override
 
+from stages.common.diffusion import Base
+from stages.common.errors import UserError
+from stages.common.machine import DTYPES, derive_seed
+from stages.common.params import LoRA as Settings
+from stages.common.params import Params
+from stages.common.weights import LORA_FILE, change, write_kohya, write_lora
 from stages.finetune.block import Block, in_memory_order, stacks, take_gradients
 from stages.finetune.method import Method
-from stages.lib.diffusion import Base
-from stages.lib.errors import UserError
-from stages.lib.machine import DTYPES, derive_seed
-from stages.lib.params import LoRA as Settings
-from stages.lib.params import Params
-from stages.lib.weights import LORA_FILE, change, write_kohya, write_lora
 
 UNET_ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 TEXT_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.lib.diffusion import Base, set_attention
-from stages.lib.machine import DTYPES
-from stages.lib.params import Params, Training
+from stages.common.diffusion import Base, set_attention
+from stages.common.machine import DTYPES
+from stages.common.params import Params, Training
 
 
 class Method(ABC):

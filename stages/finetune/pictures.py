@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stages.lib.diffusion import Base, encode_pictures
-from stages.lib.errors import UserError
-from stages.lib.tables import read_table
+from stages.common.diffusion import Base, encode_pictures
+from stages.common.errors import UserError
+from stages.common.tables import read_table
 
 
 @dataclass

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional
 from typing_extensions import override
 
+from stages.common.diffusion import Base
+from stages.common.errors import UserError
+from stages.common.params import Params
+from stages.common.params import TextualInversion as Settings
+from stages.common.weights import EMBEDDINGS_FILE, add_token, embedding_tokens, spell_out, write_safetensors
 from stages.finetune.method import Method
-from stages.lib.diffusion import Base
-from stages.lib.errors import UserError
-from stages.lib.params import Params
-from stages.lib.params import TextualInversion as Settings
-from stages.lib.weights import EMBEDDINGS_FILE, add_token, embedding_tokens, spell_out, write_safetensors
 
 
 class TextualInversion(Method):

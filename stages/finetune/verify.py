@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from stages.common.diffusion import fill_token, set_attention
+from stages.common.errors import UserError
 from stages.finetune.method import Method
-from stages.lib.diffusion import fill_token, set_attention
-from stages.lib.errors import UserError
 
 TOLERANCE = 1e-4
 """Largest difference of a denoising step, relative to its largest value: what summing in another order makes."""

@@ -2,7 +2,7 @@
 
 from demo.detector import TARGET, measure
 from demo.training import demo_params
-from stages.lib.detector import load_detector
+from stages.common.detector import load_detector
 
 
 def test_finds_logos_on_held_out_pictures() -> None:

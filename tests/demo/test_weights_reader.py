@@ -7,8 +7,8 @@ import pytest
 
 from demo.reader import TARGET, Sample, accuracy, held_out, network_params, read, trained_words
 from demo.training import demo_params
-from stages.lib.params import read_yaml
-from stages.lib.reader import word_read
+from stages.common.params import read_yaml
+from stages.score.reader import word_read
 
 COUNT = 250
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from docs.numbers import apart, comparisons, fill, finding, tables
-from stages.lib.errors import UserError
+from stages.common.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

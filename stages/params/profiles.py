@@ -1,0 +1,108 @@
+"""Profiles: overlays on params.yaml that hold only what differs from it, with the reason beside each value."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import MarkedYAMLError
+
+from stages.common.errors import UserError
+from stages.common.files import write_file
+from stages.common.params import load_params
+
+UNLIMITED = 10_000
+"""Characters a line may have when it is written again: lines are broken by people alone."""
+
+
+def apply_profiles(file: Path, profiles: Sequence[Path]) -> list[str]:
+    """Write what the profiles set into a params file, later ones over earlier ones; a line for each value changed.
+
+    Nothing is written where the outcome is not valid.
+
+    Raises:
+        UserError: a file is missing, is no YAML mapping, sets a key that the schema does not know, or a value that it
+            does not allow.
+    """
+    before = load_params(file).model_dump()
+    text = compose(file, profiles)
+    with tempfile.TemporaryDirectory() as folder:
+        candidate = Path(folder) / file.name
+        candidate.write_text(text, encoding="utf-8")
+        try:
+            after = load_params(candidate).model_dump()
+        except UserError as error:
+            named = ", ".join(profile.as_posix() for profile in profiles)
+            raise UserError(f"{file} with {named}: {str(error).removeprefix(f'{candidate}: ')}") from None
+    write_file(file, text)
+    return [f"{key}: {old!r} -> {new!r}" for key, old, new in changes(before, after)]
+
+
+def compose(file: Path, profiles: Sequence[Path]) -> str:
+    """The text of a params file with the profiles' values in their places; its comments stay where they are."""
+    content = _read(file)
+    for profile in profiles:
+        _overlay(content, _read(profile))
+    return _text(content)
+
+
+def changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(key with its sections, old, new) of every value that differs."""
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from changes(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}", old, new
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = UNLIMITED
+    yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _read(path: Path) -> CommentedMap:
+    try:
+        content = _yaml().load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (MarkedYAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, CommentedMap):
+        raise UserError(f"{path}: must be a mapping of parameters")
+    return content
+
+
+def _text(content: CommentedMap) -> str:
+    text = io.StringIO()
+    _yaml().dump(content, text)
+    return text.getvalue()
+
+
+def _overlay(target: CommentedMap, source: CommentedMap) -> None:
+    """Put the source's values into the target, a mapping key by key, anything else whole; a reason comes with it."""
+    for key, value in source.items():
+        if isinstance(value, CommentedMap) and isinstance(target.get(key), CommentedMap) and target[key]:
+            _overlay(target[key], value)
+            continue
+        before, reason = _comment(target, key), _comment(source, key)
+        target[key] = value
+        if reason is not None and not isinstance(value, (list, dict)):
+            target.ca.items.pop(key, None)
+            target.yaml_add_eol_comment(reason.value.split("\n")[0].strip(), key, column=reason.column)
+            after = _comment(target, key)
+            if before is not None:  # the blank lines and comments up to the next key belong to the file
+                after.value = after.value.rstrip("\n") + "\n" + before.value.partition("\n")[2]
+
+
+def _comment(content: CommentedMap, key: Any) -> Any:
+    """ruamel's token for what follows a key's value: the comment on its line, and all lines up to the next key."""
+    return content.ca.items.get(key, [None] * 3)[2]

@@ -1,0 +1,79 @@
+"""params.yaml is checked before any work: one line names the key, its value and what is allowed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.common.errors import UserError
+from stages.common.params import load_params
+
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "params.yaml").read_text()
+
+
+def changed(folder: Path, pattern: str, replacement: str) -> Path:
+    text, count = re.subn(pattern, replacement, TEXT, count=1)
+    assert count == 1, pattern
+    path = folder / "params.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_shipped_parameters_pass() -> None:
+    assert load_params(ROOT / "params.yaml").brand.word
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_profiles_pass(profile: Path) -> None:
+    load_params(profile)
+
+
+@pytest.mark.parametrize("written", ["5e-6", "5e-06", "0.000005", "5E-6"])
+def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
+    path = changed(tmp_path, r"unet_lr: 0\.\d+", f"unet_lr: {written}")
+    assert load_params(path).finetune.lora.unet_lr == 5e-6
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "said"),
+    [
+        (r"    rank: \d+", "    rnak: 8", "finetune.lora.rnak = 8: unknown key.*did you mean rank"),
+        (r"    rank: \d+", "    rank: eight", "finetune.lora.rank = 'eight': must be a valid integer"),
+        (r"    rank: \d+", "    rank: 0", "finetune.lora.rank = 0: must be greater than or equal to 1"),
+        (r"threshold: 0.70", "threshold: 1.7", "score.threshold = 1.7: must be less than or equal to 1"),
+        (r"    rank: \d+ .*\n", "", "finetune.lora.rank is missing"),
+        (
+            r"    alpha: rank",
+            "    alpha: 0",
+            "finetune.lora.alpha = 0: must be a number greater than 0, or .rank.",
+        ),
+        (r"epochs: 30", "epochs: 31", "finetune.dreambooth.*epochs = 31 must be a multiple of save_every = 6"),
+        (r"scheduler: dpm\+\+", "scheduler: dpmpp", "sample.scheduler = 'dpmpp': must be 'dpm"),
+        (r"a mug with a \{token\} logo", "a mug", r"sample.prompts.3 = 'a mug': must contain \{token\} exactly once"),
+        (r"seed: 20", "seed: [", "not readable as YAML"),
+        (r"- lora\n", "- dreambooth\n", "methods = .*: each method may be named once"),
+        (
+            r"\n    precision: auto",
+            "\n    precision: true",
+            "finetune.dreambooth.precision = True: must be 'auto', 'fp32', 'bf16' or 'fp16'",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, pattern: str, replacement: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        load_params(changed(tmp_path, pattern, replacement))
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_fails_in_one_line(tmp_path: Path) -> None:
+    path = changed(tmp_path, r"    rank: \d+", "    rank: 0")
+    done = subprocess.run([sys.executable, "-m", "stages.params", path], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "finetune.lora.rank = 0" in done.stderr

@@ -1,0 +1,204 @@
+# ruff: noqa: E501
+"""The filter against the demo storefront's own truth, and against files of every bad kind."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from demo.render import HUGO, draw, logo_bitmap, sample_scene
+from stages.common.errors import UserError
+from stages.common.images import read_header
+from stages.common.params import Params, load_params
+from stages.common.tables import Row, read_table, write_table
+from stages.filter.__main__ import Judged, colours_of, difference_hash, filter_images, is_near_duplicate, read_decisions
+from tests.hostile_shop import huge_png
+from tests.shop_server import picture
+
+REPOSITORY = Path(__file__).parents[3]
+STOREFRONT = REPOSITORY / "demo/storefront"
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return load_params(REPOSITORY / "params.yaml")
+
+
+def row_of(content: bytes, product: str, url: str, raw: Path) -> Row:
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        header = read_header(content)
+        told = {
+            "width": header.width,
+            "height": header.height,
+            "exif_orientation": header.exif_orientation,
+            "mode": header.mode,
+        }
+    except Exception:
+        told = {"width": 1, "height": 1, "exif_orientation": 1, "mode": "RGB"}
+    (raw / "images").mkdir(parents=True, exist_ok=True)
+    (raw / "images" / f"{sha256}.jpg").write_bytes(content)
+    return {"page_url": f"http://shop.invalid/{product}", "image_url": f"http://shop.invalid/{url}", "sha256": sha256,
+            "file": f"images/{sha256}.jpg", "bytes": len(content), **told, "product": product, "colour": "black",
+            "category": None, "robots": "allowed", "drop_reason": None}  # fmt: skip
+
+
+def brand_folder(folder: Path, decisions: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = Image.new("RGB", logo_bitmap(HUGO).size)
+    plain.paste(logo_bitmap(HUGO))
+    plain.save(folder / "reference.png")
+    if decisions:
+        (folder / "keep_drop.csv").write_text("sha256,decision,reason\n" + decisions)
+    return folder
+
+
+def photograph(seed: int, logo_width: float | None, colour: str = "black", quality: int = 85, size: int = 384) -> bytes:
+    rng = np.random.default_rng(seed)
+    scene = sample_scene(
+        rng, garment="sweater", colour=colour, wearer=None, brand=HUGO if logo_width else None, logo_width=logo_width,
+        background="studio",
+    )  # fmt: skip
+    buffer = io.BytesIO()
+    draw(scene, size, size).image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def run(params: Params, folder: Path, rows: list[Row], decisions: str = "") -> tuple[list[Row], dict[str, int]]:
+    write_table(folder / "raw" / "manifest.jsonl", rows)
+    brand = brand_folder(folder / "brand", decisions)
+    found = filter_images(
+        params, folder / "raw", brand, folder / "filtered", folder / "metrics", scratch_root=folder / "scratch"
+    )
+    return found, json.loads((folder / "metrics/filter.json").read_text())
+
+
+def test_the_gate_on_the_demo_has_precision_1_and_recall_above_095(params: Params, tmp_path: Path) -> None:
+    truth = json.loads((STOREFRONT / "truth.json").read_text())["pictures"]
+    ours = [row for row in truth if row["product"].startswith("hugo")]
+    chosen = [row for row in ours if row["kind"] == "logo"][::4] + [row for row in ours if row["kind"] == "confuser"][
+        ::2
+    ]
+    chosen += [row for row in ours if row["kind"] == "plain"][::6]
+    rows = [
+        row_of((STOREFRONT / row["path"]).read_bytes(), row["product"], row["path"], tmp_path / "raw") for row in chosen
+    ]
+    found, _ = run(params, tmp_path, rows)
+    real = {row["sha256"] for row in chosen if row["kind"] == "logo"}
+    passed = {row["sha256"] for row in found if row["file"]}
+    assert passed <= real
+    gate = {row["sha256"] for row in chosen if row["kind"] == "logo" and row["large"]}
+    large = {row["sha256"] for row in found if row["large_enough"]}
+    assert len(large & gate) >= 0.95 * len(gate)
+    assert large <= gate
+    assert len(passed) >= 0.9 * len(real)
+
+
+def test_each_picture_has_one_reason_and_the_funnel_counts_them(params: Params, tmp_path: Path) -> None:
+    large, small = photograph(1, 0.5), photograph(2, 0.2)
+    again = photograph(1, 0.5, quality=45)
+    contents = {
+        "large": large, "same": large, "resaved": again, "small": small, "none": photograph(3, None),
+        "html": b"<!doctype html><html></html>", "half": photograph(4, 0.5)[:4000], "huge": huge_png(),
+    }  # fmt: skip
+    rows = [row_of(content, "sweater", name, tmp_path / "raw") for name, content in contents.items()]
+    unnamed = rows[0] | {
+        "sha256": None,
+        "file": None,
+        "drop_reason": "name without 'hugo'",
+        "image_url": "x",
+        "page_url": "y",
+    }
+    found, funnel = run(params, tmp_path, [*rows, unnamed])
+    reasons = {row["image_url"].removeprefix("http://shop.invalid/"): row["drop_reason"] for row in found}
+    assert reasons == {
+        "large": None, "same": "same file as http://shop.invalid/large",
+        "resaved": "near-duplicate of http://shop.invalid/large", "small": "logo narrower than 20 px", "none": "no logo found",
+        "html": "HTML, not a picture", "half": "truncated file", "huge": "100 megapixels, more than 50", "x": "name without 'hugo'",
+    }  # fmt: skip
+    assert funnel == {"crawled": 9, "named": 8, "decoded": 5, "unique": 4, "with_logo": 2, "large_enough": 1}
+    assert (tmp_path / "metrics/funnel.png").stat().st_size > 5000
+    assert read_table(tmp_path / "filtered/manifest.jsonl") == found
+    kept = [row for row in found if row["file"]]
+    assert {path.name for path in (tmp_path / "filtered/images").iterdir()} == {f"{row['sha256']}.png" for row in kept}
+
+
+def test_a_persons_list_wins_over_the_machine(params: Params, tmp_path: Path) -> None:
+    large, small, none = photograph(1, 0.5), photograph(2, 0.2), photograph(3, None)
+    rows = [
+        row_of(content, "sweater", name, tmp_path / "raw")
+        for name, content in (("a", large), ("b", small), ("c", none))
+    ]
+    decisions = f"{rows[0]['sha256']},drop,blurred\n{rows[1]['sha256']},keep,nice\n{rows[2]['sha256']},keep,\n"
+    found, _ = run(params, tmp_path, rows, decisions)
+    assert [row["drop_reason"] for row in found] == ["a person: blurred", None, None]
+    assert [row["large_enough"] for row in found] == [False, True, True]
+    assert {row["decision_source"] for row in found} == {"person"}
+    assert found[1]["box"]
+    assert found[2]["box"] is None
+
+
+def test_colourways_and_other_products_are_never_merged(params: Params, tmp_path: Path) -> None:
+    shots = {("one", "a"): photograph(1, 0.5, "black"), ("one", "b"): photograph(1, 0.5, "blue"),
+             ("two", "c"): photograph(1, 0.5, "black", quality=45)}  # fmt: skip
+    rows = [row_of(content, product, name, tmp_path / "raw") for (product, name), content in shots.items()]
+    found, _ = run(params, tmp_path, rows)
+    assert all(row["drop_reason"] is None for row in found)
+
+
+def test_a_pictures_copy_is_near_and_a_colourway_is_not() -> None:
+    def judged(content: bytes) -> Judged:
+        image = Image.open(io.BytesIO(content)).convert("RGB")
+        return Judged("", None, *image.size, None, 0.0, difference_hash(image), colours_of(image))
+
+    shot = photograph(5, None, "black")
+    assert is_near_duplicate(judged(shot), judged(photograph(5, None, "black", quality=40)), 4)
+    assert is_near_duplicate(judged(shot), judged(photograph(5, None, "black", size=256)), 4)
+    assert not is_near_duplicate(judged(shot), judged(photograph(5, None, "purple")), 4)
+    assert not is_near_duplicate(judged(shot), judged(photograph(6, None, "black")), 4)
+
+
+def test_the_same_input_gives_the_same_bytes(params: Params, tmp_path: Path) -> None:
+    rows = [row_of(photograph(n, 0.4), f"p{n}", str(n), tmp_path / "raw") for n in range(2)]
+    made = []
+    for _ in range(2):
+        run(params, tmp_path, rows)
+        files = sorted(p for folder in ("filtered", "metrics") for p in (tmp_path / folder).rglob("*") if p.is_file())
+        made.append([(path.name, path.read_bytes()) for path in files])
+    assert made[0] == made[1]
+
+
+def test_no_logo_at_all_is_an_error(params: Params, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="none of 1 different pictures shows the logo"):
+        run(params, tmp_path, [row_of(picture(1), "p", "1", tmp_path / "raw")])
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [("sha,decision\n", "first line"), (f"sha256,decision\n{'a' * 64},perhaps\n", "keep or drop"),
+     (f"sha256,decision\n{'a' * 64},keep\n{'a' * 64},drop\n", "to be kept and to be dropped")],
+)  # fmt: skip
+def test_a_bad_keep_drop_list_is_told_with_its_line(text: str, wrong: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(UserError, match=wrong):
+        read_decisions(tmp_path / "list.csv")
+
+
+def test_the_detector_as_matcher_needs_a_detector(params: Params, tmp_path: Path) -> None:
+    with_detector: Any = params.model_copy(update={"filter": params.filter.model_copy(update={"matcher": "detector"})})
+    row = row_of(photograph(1, 0.5), "p", "1", tmp_path / "raw")
+    write_table(tmp_path / "raw/manifest.jsonl", [row])
+    folders = [
+        tmp_path / "raw",
+        brand_folder(tmp_path / "brand"),
+        *(tmp_path / name for name in ("f", "m", "none", "s")),
+    ]
+    with pytest.raises(UserError, match="not there"):
+        filter_images(with_detector, *folders)

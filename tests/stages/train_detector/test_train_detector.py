@@ -1,0 +1,213 @@
+"""The detector's stage: labels, the split, the set it trains on, and that a run repeats byte for byte."""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from demo.render import CONFUSERS, HUGO, draw, sample_scene
+from stages.common.detector import Detection, load_detector, set_up_ultralytics
+from stages.common.errors import UserError
+from stages.common.params import Params
+from stages.common.tables import read_table, write_table
+from stages.train_detector.__main__ import (
+    Source,
+    View,
+    labelled_set,
+    load,
+    measure,
+    split_by_product,
+    train_detector,
+    write_dataset,
+)
+from tests.scored_world import demo_params
+
+
+def small_params(**changes: object) -> Params:
+    params = demo_params()
+    settings = {"epochs": 1, "augmentations": 1, "spoiled": 1, "image_size": 64, "crop": 64}
+    settings |= {"batch_size": 8, "redrawn": 0.0, "negative_augmentations": 1, "precision": "fp32"}
+    settings |= changes
+    return params.model_copy(update={"detector": params.detector.model_copy(update=settings)})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """data/brand, data/raw and data/filtered: 16 pictures with the logo, 6 confusers, 4 extra pictures."""
+    folder = tmp_path_factory.mktemp("world")
+    for name in ("brand/extra", "raw/images", "filtered/images"):
+        (folder / name).mkdir(parents=True)
+    labels, extra, manifest = [], [], []
+    for number in range(26):
+        rng = np.random.default_rng(number)
+        with_logo = number < 16 or number >= 24
+        drawing = draw(sample_scene(rng, brand=HUGO if with_logo else CONFUSERS[number]), 128, 160)
+        content = io.BytesIO()
+        drawing.image.save(content, "JPEG")
+        sha256 = hashlib.sha256(content.getvalue()).hexdigest()
+        box = [list(drawing.logo_box)] if with_logo and drawing.logo_box else []
+        row = {
+            "sha256": sha256,
+            "width": 128,
+            "height": 160,
+            "boxes": box,
+            "product": f"p{number // 2}",
+            "source": "shop",
+        }
+        if number >= 22:
+            (folder / "brand/extra" / f"{sha256}.jpg").write_bytes(content.getvalue())
+            extra.append(row | {"file": f"extra/{sha256}.jpg", "kind": "social" if box else "bad-drawing"})
+            continue
+        (folder / "raw/images" / f"{sha256}.jpg").write_bytes(content.getvalue())
+        if number != 3:  # one picture has only the filter's box
+            labels.append(row)
+        if box:
+            drawing.image.save(folder / "filtered/images" / f"{sha256}.png")
+            machine = {
+                "sha256": sha256,
+                "product": row["product"],
+                "file": f"images/{sha256}.png",
+                "box": [1.0, 2.0, 40.0, 20.0],
+            }
+            manifest.append(machine)
+    write_table(folder / "brand/labels.jsonl", labels)
+    write_table(folder / "brand/extra.jsonl", extra)
+    write_table(folder / "filtered/manifest.jsonl", manifest)
+    return folder
+
+
+def sources_of(world: Path) -> list[Source]:
+    return labelled_set(world / "brand", world / "raw", world / "filtered")
+
+
+def test_a_persons_boxes_win_over_the_filters_and_all_negatives_are_there(world: Path) -> None:
+    sources = {s.sha256: s for s in sources_of(world)}
+    assert len(sources) == 26
+    machine = [s for s in sources.values() if s.boxes == ((1.0, 2.0, 40.0, 20.0),)]
+    assert len(machine) == 1  # the one that nobody labelled
+    assert sum(not s.boxes for s in sources.values()) == 8
+    assert {s.kind for s in sources.values()} == {"shop", "social", "bad-drawing"}
+
+
+def test_no_product_is_on_both_sides_and_both_sides_have_every_kind(world: Path) -> None:
+    training, held_out = split_by_product(sources_of(world), 0.3, 20)
+    assert not {s.product for s in training} & {s.product for s in held_out}
+    assert len(training) + len(held_out) == 26
+    for side in (training, held_out):
+        assert any(s.boxes for s in side)
+        assert any(not s.boxes for s in side)
+
+
+def test_another_product_moves_none_of_the_others(world: Path) -> None:
+    sources = sources_of(world)
+    more = [*sources, Source("f" * 64, Path("x"), ((0.0, 0.0, 9.0, 9.0),), "new", "shop", None)]
+    before, after = (split_by_product(of, 0.3, 20)[1] for of in (sources, more))
+    assert len({s.product for s in before} - {s.product for s in after}) <= 1
+
+
+def test_the_set_is_the_pictures_their_copies_and_the_spoiled_ones(world: Path, tmp_path: Path) -> None:
+    sources = sources_of(world)
+    _, count = write_dataset(sources, tmp_path / "set", small_params(augmentations=2, spoiled=1))
+    assert count == 3 * 18 + 2 * 8 + 18  # positives three times, negatives twice, each positive spoiled once
+    labels = {p.name: p.read_text() for p in (tmp_path / "set" / "labels").iterdir()}
+    assert sum(text.startswith("0 ") for text in labels.values()) == 3 * 18
+    assert sum(text.startswith("1 ") for text in labels.values()) == 18  # a spoiled logo is a look-alike
+    for text in labels.values():
+        for line in text.splitlines():
+            kind, *values = line.split()
+            assert kind in "01"
+            assert all(0 <= float(v) <= 1 for v in values)
+    with Image.open(next((tmp_path / "set" / "images").iterdir())) as picture:
+        assert picture.size == (64, 64)
+
+
+def test_training_sees_squares_cut_around_the_logo(world: Path, tmp_path: Path) -> None:
+    settings = small_params(augmentations=0, spoiled=0, negative_augmentations=0, image_size=96, crop=64)
+    sources = sources_of(world)
+    write_dataset(sources, tmp_path / "set", settings)
+    for file in (tmp_path / "set" / "images").iterdir():
+        with Image.open(file) as picture:
+            assert picture.size == (64, 64)
+    labels = [_numbers(path) for path in (tmp_path / "set" / "labels").iterdir()]
+    assert sum(len(rows) for rows in labels) == sum(len(source.boxes) for source in sources)
+    positions = np.concatenate([rows for rows in labels if len(rows)])[:, 1:3]
+    assert positions.std(axis=0).min() > 0.05, "the logo is not always in the middle"
+
+
+def test_all_copies_but_the_first_may_be_drawn_anew(world: Path, tmp_path: Path) -> None:
+    """Under the same labels: the base's autoencoder changes how a logo looks, not where it is."""
+    sources, base = sources_of(world)[:6], Path("demo/weights/base")
+    for name, share in (("as-they-are", 0.0), ("drawn", 1.0)):
+        write_dataset(sources, tmp_path / name, small_params(redrawn=share), base)
+    files = sorted(path.name for path in (tmp_path / "drawn" / "images").iterdir())
+    same = [
+        (tmp_path / "drawn/images" / f).read_bytes() == (tmp_path / "as-they-are/images" / f).read_bytes()
+        for f in files
+    ]
+    assert [name.endswith("-0.png") for name in files] == same
+    for label in (tmp_path / "drawn" / "labels").iterdir():
+        drawn, before = (_numbers(path) for path in (label, tmp_path / "as-they-are" / "labels" / label.name))
+        assert np.allclose(drawn, before, atol=0.02)
+
+
+def _numbers(label: Path) -> np.ndarray:
+    return np.array([[float(value) for value in line.split()] for line in label.read_text().splitlines()])
+
+
+def test_a_base_without_an_autoencoder_is_named(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none/vae: no autoencoder .* detector\.redrawn: 0"):
+        write_dataset(sources_of(world), tmp_path / "set", small_params(redrawn=0.5), tmp_path / "none")
+
+
+def test_a_picture_of_another_size_than_its_label_is_refused(world: Path) -> None:
+    source = sources_of(world)[0]
+    wrong = Source(source.sha256, source.file, source.boxes, source.product, source.kind, (10, 10))
+    with pytest.raises(UserError, match="its label is for"):
+        load(wrong)
+
+
+def test_a_label_without_its_picture_is_named(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is labelled but is neither"):
+        labelled_set(world / "brand", tmp_path, world / "filtered")
+
+
+def test_rates_are_told_by_kind_of_hard_negative(world: Path) -> None:
+    sources = sources_of(world)
+    views = [View(s.sha256, s.kind, load(s)) for s in sources if not s.boxes or s.kind == "social"]
+    views += [View("0", "spoiled", views[0].item)]
+    detections = [[Detection((0.0, 0.0, 9.0, 9.0), 0.9)] if v.kind == "bad-drawing" else [] for v in views]
+    numbers = measure(views, detections, 0.7, 0.95)
+    assert numbers["hard_negatives"]["bad-drawing"]["false_positive_rate"] == 1
+    assert numbers["hard_negatives"]["shop"]["false_positive_rate"] == 0
+    assert numbers["recall"] == 0
+    assert numbers["negatives"] == 8  # the spoiled picture is counted apart
+
+
+def test_a_run_leaves_its_files_and_repeats_them_byte_for_byte(world: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    set_up_ultralytics(tmp_path)
+    from ultralytics import settings
+
+    monkeypatch.setitem(settings, "runs_dir", str(tmp_path / "runs"))
+    monkeypatch.setattr("ultralytics.cfg.TESTS_RUNNING", False)  # under pytest it has a place of its own
+    contents = []
+    for name in ("a", "b"):
+        train_detector(
+            small_params(), brand=world / "brand", raw=world / "raw", filtered=world / "filtered",
+            start=tmp_path / "none", out=tmp_path / name / "detector", metrics=tmp_path / name,
+        )  # fmt: skip
+        contents.append(
+            {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
+        )
+    assert contents[0] == contents[1]
+    assert not (tmp_path / "runs").exists(), "ultralytics wrote outside its scratch folder"
+    assert {str(p) for p in contents[0]} == {
+        "detector/detector.safetensors", "detector/holdout.jsonl", "detector.json", "detector_calibration.json",
+        "detections.png",
+    }  # fmt: skip
+    assert load_detector(tmp_path / "a" / "detector").image_size == 64
+    rows = read_table(tmp_path / "a" / "detector" / "holdout.jsonl")
+    assert {"boxes", "detections", "kind"} <= rows[0].keys()
