@@ -6,20 +6,23 @@ PYTHON ?= python3
 TORCH ?=
 BASE ?= main
 NUMBER ?= 0
+NAME ?= sd15
 JOBS ?=
 WORKERS ?= auto
 DECISIVE = accelerate|diffusers|easyocr|opencv-python-headless|peft|pillow|torch|torchvision|transformers|ultralytics
 RUN = PATH="$$PWD/.venv/bin:$$PATH"
 
-.PHONY: help setup repro test lint lock clean demo-weights demo-measure grid grid-status push push-experiments pull \
-	check-cache pr-repro pr-comment pr-pictures pr-post
+.PHONY: help setup repro test lint hooks lock check-lock profile clean demo-weights demo-measure grid grid-status push \
+	push-experiments pull check-cache pr-repro pr-comment pr-pictures pr-post
 
 help:
 	@echo "make repro   set up and run the pipeline on the demo world; ends by naming the report to open"
 	@echo "make test    set up and run the tests (WORKERS=auto processes, which divide the cores)"
 	@echo "make setup   make .venv from requirements.lock (TORCH=cpu: PyTorch's build without CUDA, 4 GB less)"
-	@echo "make lint    ruff and mypy"
+	@echo "make profile NAME=sd15  write profiles/sd15.yaml into params.yaml"
+	@echo "make lint    ruff, mypy, typos, and a look for secrets and unsafe workflows (make hooks: before every commit)"
 	@echo "make lock    renew requirements.lock from pyproject.toml"
+	@echo "make check-lock  does dvc.lock fit code, parameters and data? (what a clean clone would run again)"
 	@echo "make demo-weights  rebuild demo/weights from nothing (hours on a CPU, minutes on a GPU; resumes)"
 	@echo "make demo-measure  measure demo/weights: what the base draws, what the reader reads"
 	@echo "make grid    run the missing experiments of params.yaml's grid (JOBS=4), grid-status says how far it is"
@@ -43,12 +46,23 @@ lint: setup
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy
+	@$(RUN) sh -euc 'SKIP=ruff,ruff-format,mypy PRE_COMMIT_HOME="$$PWD/.emblem/pre-commit" pre-commit run --all-files'
+
+hooks: setup
+	@$(RUN) pre-commit install
 
 lock: setup
 	@$(RUN) uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--no-emit-find-links --group dev pyproject.toml --output-file requirements.lock
 	@{ echo "# The libraries whose versions decide numbers, from requirements.lock by \`make lock\`: parameters of dvc.yaml."; \
 		sed -nE 's/^($(DECISIVE))==([^ ]+).*/\1: "\2"/p' requirements.lock; } > versions.yaml
+
+# Without its outputs, which are not in git, a clone must know from dvc.lock that no stage has to run.
+check-lock: setup
+	@$(RUN) sh -euc 'said=$$(dvc repro --allow-missing --dry); echo "$$said"; ! echo "$$said" | grep -q "^Running stage"'
+
+profile: setup
+	@$(RUN) python -m stages.params --profile "profiles/$(NAME).yaml"
 
 clean:
 	@rm -rf .emblem

@@ -7,6 +7,7 @@ demo's judge of whether a picture shows what its prompt says). The loss is the s
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -43,8 +44,6 @@ def train_tokenizer(captions: list[str], pieces: int, max_length: int) -> CLIPTo
 
 
 def _merges(bpe: Tokenizer) -> list[list[str]]:
-    import json
-
     return [pair.split(" ") if isinstance(pair, str) else pair for pair in json.loads(bpe.to_str())["model"]["merges"]]
 
 

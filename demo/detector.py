@@ -24,10 +24,11 @@ from tqdm import tqdm
 from demo.render import Drawing, draw, sample_scene
 from demo.training import WEIGHTS, demo_params
 from stages.common.boxes import Box
-from stages.common.detector import Detector, load_detector, prepare, train_model
+from stages.common.detector import Detector, load_detector, prepare
 from stages.common.files import write_file
 from stages.common.scratch import digest, scratch_folder
 from stages.measure_detector.detection_metrics import average_precision
+from stages.train_detector.training import Training, train_model
 
 TARGET = WEIGHTS / "detector"
 HELD_OUT = 1_000_000  # number of the first held-out picture
@@ -103,17 +104,15 @@ def main() -> None:
             (folder / "losses.tsv").write_text("\n".join(["\t".join(["epoch", *of_epoch]), *losses]) + "\n")
             print(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3f}" for name, value in of_epoch.items()), flush=True)
 
-        model = train_model(
-            dataset,
-            folder,
-            None,
+        training = Training(
+            start=None,
             epochs=settings["epochs"],
             batch_size=settings["batch_size"],
             image_size=settings["image_size"],
             learning_rate=settings["learning_rate"],
             seed=seed,
-            report_epoch=report_epoch,
         )
+        model = train_model(dataset, folder, training, report_epoch)
         write(model, settings, TARGET / "detector.safetensors")
         shutil.rmtree(folder / "dataset")
     for name, value in measure(load_detector(TARGET), settings, seed).items():

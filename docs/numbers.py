@@ -2,7 +2,7 @@
 
     python -m docs.numbers
 
-Reads   params.yaml, metrics/filter.json, metrics/detector.json, metrics/epochs/*.json, metrics/score/*.json,
+Reads   params.yaml, metrics/funnel.json, metrics/detector_details.json, metrics/epochs/*.json, metrics/details/*.json,
         metrics/report.md (the paired comparisons of the methods).
 Writes  docs/paper.md, between `<!-- numbers -->` and `<!-- /numbers -->`; nothing else of it.
 
@@ -22,6 +22,7 @@ import click
 
 from stages.common.command import stage_main
 from stages.common.errors import UserError
+from stages.common.files import write_file
 from stages.common.params import Params, load_params
 
 PAGE = Path("docs/paper.md")
@@ -38,17 +39,18 @@ Numbers = dict[str, Any]
 def tables(folder: Path = Path()) -> str:
     """The four tables as markdown, from the repository in `folder`. Raises UserError where a file is missing."""
     params = load_params(folder / "params.yaml")
-    scores = {method: read_json(folder / f"metrics/score/{method}.json") for method in TITLES}
+    scores = {method: read_json(folder / f"metrics/details/{method}.json") for method in TITLES}
     epochs = {method: read_json(folder / f"metrics/epochs/{method}.json") for method in TITLES}
-    funnel, detector = read_json(folder / "metrics/filter.json"), read_json(folder / "metrics/detector.json")
+    funnel = read_funnel(folder / "metrics/funnel.json")
+    detector = read_json(folder / "metrics/detector_details.json")
     compared = comparisons(read(folder / "metrics/report.md"))
-    parts = [
-        "### The data and the detector", data_table(funnel, detector),
-        "### The training", training_table(params, epochs),
-        "### Each method's best checkpoint (the paper's Table 2)", scores_table(scores),
-        "### The paper's findings", findings_table(scores, compared),
-    ]  # fmt: skip
-    return "\n\n".join(parts)
+    parts = {
+        "The data and the detector": data_table(funnel, detector),
+        "The training": training_table(params, epochs),
+        "Each method's best checkpoint (the paper's Table 2)": scores_table(scores),
+        "The paper's findings": findings_table(scores, compared),
+    }
+    return "\n\n".join(f"### {title}\n\n{table}" for title, table in parts.items())
 
 
 def data_table(funnel: Numbers, detector: Numbers) -> str:
@@ -127,23 +129,44 @@ def findings_table(scores: Mapping[str, Numbers], compared: Mapping[tuple[str, s
         return compared.get((first, second), "unavailable")
 
     masked, colour, prompt = "similarity_masked", "colour_fidelity", "clip_prompt_accuracy"
+    base = inversion["epoch_0"]
+    # The finding, the number by which it is measured, its key, and what the comparisons say that expect "higher".
     rows = [
-        ("DreamBooth scores highest", "mean", *methods("mean"),
-         finding([pair("dreambooth", "lora"), pair("dreambooth", "textual_inversion")])),
-        ("LoRA lies between", "mean", *methods("mean"),
-         finding([pair("dreambooth", "lora"), pair("lora", "textual_inversion")])),
-        ("DreamBooth copies its training pictures", "similarity to the nearest one, logo left out", *methods(masked),
-         finding([apart(dreambooth, lora, masked)])),
-        ("Textual inversion gets the idea", "mean_od, against the base's", *methods("mean_od"),
-         finding([apart(inversion, inversion["epoch_0"], "mean_od")])),
-        ("... but not the letters", "mean_ocr, against LoRA's", *methods("mean_ocr"),
-         finding([apart(lora, inversion, "mean_ocr")])),
-        ("LoRA generalises: the colour asked for", "pictures of the blue and green prompts in it", *methods(colour),
-         finding([apart(lora, dreambooth, colour)])),
-        ("LoRA generalises: the thing asked for", "pictures whose own prompt CLIP prefers", *methods(prompt),
-         finding([apart(lora, dreambooth, prompt)])),
-    ]  # fmt: skip
-    return markdown(("the paper's finding", "measured here by", *TITLES.values(), "seen here?"), rows)
+        (
+            "DreamBooth scores highest",
+            "mean",
+            "mean",
+            [pair("dreambooth", "lora"), pair("dreambooth", "textual_inversion")],
+        ),
+        ("LoRA lies between", "mean", "mean", [pair("dreambooth", "lora"), pair("lora", "textual_inversion")]),
+        (
+            "DreamBooth copies its training pictures",
+            "similarity to the nearest one, logo left out",
+            masked,
+            [apart(dreambooth, lora, masked)],
+        ),
+        (
+            "Textual inversion gets the idea",
+            "mean_od, against the base's",
+            "mean_od",
+            [apart(inversion, base, "mean_od")],
+        ),
+        ("... but not the letters", "mean_ocr, against LoRA's", "mean_ocr", [apart(lora, inversion, "mean_ocr")]),
+        (
+            "LoRA generalises: the colour asked for",
+            "pictures of the blue and green prompts in it",
+            colour,
+            [apart(lora, dreambooth, colour)],
+        ),
+        (
+            "LoRA generalises: the thing asked for",
+            "pictures whose own prompt CLIP prefers",
+            prompt,
+            [apart(lora, dreambooth, prompt)],
+        ),
+    ]
+    shown = [(found, measured, *methods(key), finding(words)) for found, measured, key, words in rows]
+    return markdown(("the paper's finding", "measured here by", *TITLES.values(), "seen here?"), shown)
 
 
 # --- Rules ---------------------------------------------------------------------------------------------------------
@@ -203,6 +226,12 @@ def read_json(path: Path) -> Any:
     return json.loads(read(path))
 
 
+def read_funnel(path: Path) -> dict[str, int]:
+    """Step -> pictures that are left at it, from a table of both (as `dvc plots` draws it) or a mapping."""
+    content = read_json(path)
+    return {row["step"]: row["pictures"] for row in content} if isinstance(content, list) else dict(content)
+
+
 def two(number: float) -> str:
     """Two digits after the point, as the report shows numbers; never rounded up to 1."""
     return f"{number:.2f}" if number == 1 or number < 0.995 else f"{number:.3f}"
@@ -240,7 +269,7 @@ def main() -> None:
 
     @stage_main
     def run() -> None:
-        PAGE.write_text(fill(read(PAGE), tables()), encoding="utf-8")
+        write_file(PAGE, fill(read(PAGE), tables()))
 
     run()
 

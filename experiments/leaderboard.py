@@ -10,16 +10,14 @@ Table 3: the checkpoints with the highest normalised score; each metric is min-m
 all experiments asked for, so the score depends on that set and the raw values stand beside it.
 Table 4: the learning-rate pairs whose best three ranks score highest. Figure 11: pictures by rank.
 
-An experiment counts only where its numbers belong to its parameters: dvc.lock must name both. It is no stage of the
-pipeline: it looks at many commits, and no commit can depend on that.
+Which experiments count is said in experiments.results. This is no stage of the pipeline: it looks at many commits, and
+no commit can depend on that.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,28 +25,25 @@ from pathlib import Path
 from typing import Any
 
 import click
+from PIL import Image, ImageDraw, ImageFont
 
+from experiments.results import Experiment, open_samples, read_experiments
 from stages.common.command import stage_main
 from stages.common.errors import UserError
-from stages.common.revisions import Revision, find_revisions, parse_yaml, read_at
+from stages.common.files import replacing, write_file
+from stages.common.params import METHODS
+from stages.common.revisions import find_revisions
+from stages.common.statistics import normalised_score, ranks
 from stages.common.tables import Row
+from stages.report.page import render
 
 OUT = Path("metrics/leaderboard")
+TEMPLATES = Path(__file__).parent / "templates"
 TOP = 10
 """Checkpoints in the paper's Table 3."""
 BEST_RANKS = 3
 """Ranks a learning-rate pair in the paper's Table 4."""
 PAPER_PARAMETERS = {"lora": ("unet_lr", "text_encoder_lr", "rank")}
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A revision's parameters of the method, and its checkpoints' numbers."""
-
-    revision: Revision
-    parameters: dict[str, Any]
-    epochs: tuple[Row, ...]
-    prompts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,75 +57,11 @@ class Entry:
     place: int
 
 
-def read_experiments(
-    revisions: Sequence[Revision], method: str, repository: Path
-) -> tuple[list[Experiment], list[tuple[str, str]]]:
-    """The experiments that count, and the name of and reason for each one that does not.
-
-    Two revisions with the same parameters and numbers are one experiment (HEAD and the one applied to it).
-    """
-    kept: list[Experiment] = []
-    skipped: list[tuple[str, str]] = []
-    seen: dict[str, str] = {}
-    for revision in revisions:
-        found = read_experiment(revision, method, repository)
-        if isinstance(found, str):
-            skipped.append((revision.name, found))
-            continue
-        key = json.dumps([found.parameters, found.epochs], sort_keys=True)
-        if key in seen:
-            skipped.append((revision.name, f"the same as {seen[key]}"))
-            continue
-        seen[key] = revision.name
-        kept.append(found)
-    return kept, skipped
-
-
-def read_experiment(revision: Revision, method: str, repository: Path) -> Experiment | str:
-    """One revision's experiment, or why it does not count."""
-    path = f"metrics/epochs/{method}.json"
-    texts = [read_at(revision.commit, name, repository) for name in ("params.yaml", "dvc.lock", path)]
-    if any(text is None for text in texts):
-        return f"has no {('params.yaml', 'dvc.lock', path)[texts.index(None)]}"
-    params, lock = parse_yaml(texts[0] or ""), parse_yaml(texts[1] or "")
-    parameters = params["finetune"][method]
-    stages = (lock or {}).get("stages", {})
-    trained = stages.get(f"finetune@{method}", {}).get("params", {}).get("params.yaml", {})
-    if trained.get(f"finetune.{method}") != parameters:
-        return "its parameters are not those that dvc.lock says it was trained with"
-    recorded = {out["path"]: out.get("md5") for out in stages.get(f"score@{method}", {}).get("outs", [])}
-    if recorded.get(path) != hashlib.md5((texts[2] or "").encode(), usedforsecurity=False).hexdigest():
-        return "its numbers are not those that dvc.lock names"
-    if stale := stale_stage(stages, method):
-        return f"its numbers are older than its training: {stale} was not run again"
-    rows = tuple(row for row in json.loads(texts[2] or "[]") if row["epoch"] > 0)
-    return (
-        Experiment(revision, dict(parameters), rows, tuple(params["sample"]["prompts"]))
-        if rows
-        else "has no tuned checkpoint"
-    )
-
-
-def stale_stage(stages: dict[str, Any], method: str) -> str | None:
-    """The first of the method's stages whose dvc.lock entry was made from other files than the stages before it made.
-
-    So looks an experiment of which only a part was run: its commit holds the baseline's numbers for the rest.
-    """
-    made = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
-    for name in (f"{step}@{method}" for step in ("finetune", "sample", "score")):
-        for dep in stages.get(name, {}).get("deps", []):
-            if dep["path"] in made and dep.get("md5") != made[dep["path"]]:
-                return name
-    return None
-
-
 def rank_checkpoints(experiments: Sequence[Experiment]) -> list[Entry]:
     """Every checkpoint of every experiment, the highest normalised score first (paper, Table 3).
 
     Raises UserError where there is none.
     """
-    from stages.common.statistics import normalised_score, ranks
-
     pairs = [(experiment, row) for experiment in experiments for row in experiment.epochs]
     if not pairs:
         raise UserError("no experiment with scores: run `dvc exp run` first (make grid queues the paper's)")
@@ -180,22 +111,17 @@ def best_of_each(entries: Sequence[Entry], parameter: str) -> dict[Any, Entry]:
 
 def draw_figure_11(entries: dict[Any, Entry], method: str, repository: Path, path: Path) -> list[str]:
     """Pictures of each rank's best checkpoint, a row a rank, a column a prompt; returns what is unavailable and why."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    from stages.common.revisions import open_samples
-
-    cell, head, left = 96, 40, 150
+    cell, head, left = 96, 40, 150  # pixels: a picture with its gap, the prompts above, the checkpoints beside
     prompts = max((len(e.experiment.prompts) for e in entries.values()), default=0)
     sheet = Image.new("RGB", (left + prompts * cell, head + len(entries) * cell), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
     missing = []
     for line, (value, entry) in enumerate(entries.items()):
         top = head + line * cell
-        pen.text(
-            (4, top + 8), f"rank {value}\nepoch {entry.epoch}\nnormscore {entry.normscore:.3f}", fill="black", font=font
-        )
+        about = f"rank {value}\nepoch {entry.epoch}\nnormscore {entry.normscore:.3f}"
+        pen.text((4, top + 8), about, fill="black", font=font)
         try:
-            pictures = open_samples(entry.experiment.revision.commit, method, entry.epoch, prompts, repository)
+            pictures = open_samples(entry.experiment, method, entry.epoch, repository)
         except UserError as error:
             missing.append(f"rank {value}: {error}")
             pen.text((left, top + 8), "unavailable", fill="#a00000", font=font)
@@ -206,25 +132,35 @@ def draw_figure_11(entries: dict[Any, Entry], method: str, repository: Path, pat
     for column, prompt in enumerate(next(iter(entries.values())).experiment.prompts if entries else ()):
         words = prompt.replace(" with a {token} logo", "")
         pen.text((left + column * cell, 8), words[:16], fill="black", font=font)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with replacing(path) as file:
+        sheet.save(file, "PNG")
     return missing
 
 
 COLUMNS = (
-    ("mean_od", "mean_od"), ("mean_ocr", "mean_ocr"), ("mean", "mean(OCR, OD)"), ("joint_success", "Joint success"),
-    ("memorised_share", "Memorised"), ("colour_fidelity", "Colour right"),
-)  # fmt: skip
+    ("mean_od", "mean_od"),
+    ("mean_ocr", "mean_ocr"),
+    ("mean", "mean(OCR, OD)"),
+    ("joint_success", "Joint success"),
+    ("memorised_share", "Memorised"),
+    ("colour_fidelity", "Colour right"),
+)
 
 
 def table_3(entries: Sequence[Entry], parameters: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the ranking; raw values with their intervals beside the normalised score."""
     header = ["#", "Experiment", *parameters, "Epoch", "Normscore", *(name for _, name in COLUMNS)]
     rows = [
-        [str(e.place), e.experiment.revision.name, *(number(e.experiment.parameters.get(p)) for p in parameters),
-         str(e.epoch), f"{e.normscore:.3f}", *(value(e.numbers, key) for key, _ in COLUMNS)]
+        [
+            str(e.place),
+            e.experiment.revision.name,
+            *(number(e.experiment.parameters.get(p)) for p in parameters),
+            str(e.epoch),
+            f"{e.normscore:.3f}",
+            *(value(e.numbers, key) for key, _ in COLUMNS),
+        ]
         for e in entries
-    ]  # fmt: skip
+    ]
     return header, rows
 
 
@@ -234,8 +170,15 @@ def table_4(pairs: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]
     rows = []
     for pair in pairs:
         best = [f"{rank}: {entry.normscore:.3f} (epoch {entry.epoch})" for rank, entry in pair["best"]]
-        rows.append([number(pair["unet_lr"]), number(pair["text_encoder_lr"]), f"{pair['mean']:.3f}",
-                     *best, *[""] * (BEST_RANKS - len(best))])  # fmt: skip
+        rows.append(
+            [
+                number(pair["unet_lr"]),
+                number(pair["text_encoder_lr"]),
+                f"{pair['mean']:.3f}",
+                *best,
+                *[""] * (BEST_RANKS - len(best)),
+            ]
+        )
     return header, rows
 
 
@@ -256,7 +199,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) 
     """A csv file with \\n line ends."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    path.write_text(text.getvalue(), encoding="utf-8")
+    write_file(path, text.getvalue())
 
 
 def all_checkpoints(entries: Sequence[Entry], parameters: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -264,11 +207,17 @@ def all_checkpoints(entries: Sequence[Entry], parameters: Sequence[str]) -> tupl
     keys = [name for key, _ in COLUMNS for name in (key, f"{key}_low", f"{key}_high")]
     header = ["place", "experiment", "commit", *parameters, "epoch", "normscore", "images", *keys]
     rows = [
-        [str(e.place), e.experiment.revision.name, e.experiment.revision.commit,
-         *(number(e.experiment.parameters.get(p)) for p in parameters), str(e.epoch), f"{e.normscore:.6f}",
-         *(str(e.numbers.get(key, "")) for key in ("images", *keys))]
+        [
+            str(e.place),
+            e.experiment.revision.name,
+            e.experiment.revision.commit,
+            *(number(e.experiment.parameters.get(p)) for p in parameters),
+            str(e.epoch),
+            f"{e.normscore:.6f}",
+            *(str(e.numbers.get(key, "")) for key in ("images", *keys)),
+        ]
         for e in entries
-    ]  # fmt: skip
+    ]
     return header, rows
 
 
@@ -298,7 +247,6 @@ def leaderboard(
         raise UserError(f"no experiment counts: {skipped[0][0]} {skipped[0][1]}")
     entries = rank_checkpoints(experiments)
     parameters = shown_parameters(experiments, method)
-    out.mkdir(parents=True, exist_ok=True)
     caption = f"The best {TOP} of {len(entries)} checkpoints of {len(experiments)} experiments (the paper's Table 3)"
     tables = [(caption, *table_3(entries[:TOP], parameters))]
     notes = [f"Left out: {name}: {reason}." for name, reason in skipped]
@@ -312,19 +260,15 @@ def leaderboard(
             f"Figure 11, {reason}." for reason in draw_figure_11(by_rank, method, repository, out / "figure11.png")
         ]
     text = markdown(f"Leaderboard: {method}", tables, notes, method == "lora")
-    (out / "leaderboard.md").write_text(text, encoding="utf-8")
-    from stages.report.page import render
-
-    page = render(
-        "leaderboard.html.j2", {"method": method, "tables": tables, "notes": notes, "figure": method == "lora"}
-    )
-    (out / "index.html").write_text(page, encoding="utf-8")
+    write_file(out / "leaderboard.md", text)
+    context = {"method": method, "tables": tables, "notes": notes, "figure": method == "lora"}
+    write_file(out / "index.html", render("leaderboard.html.j2", context, templates=TEMPLATES))
     return entries
 
 
 @click.command()
 @click.argument("revisions", nargs=-1)
-@click.option("--method", default="lora", show_default=True, help="dreambooth, textual_inversion or lora")
+@click.option("--method", type=click.Choice(METHODS), default="lora", show_default=True, help="whose checkpoints")
 def main(revisions: tuple[str, ...], method: str) -> None:
     """Rank the checkpoints of DVC's experiments (all of them, or those of REVISIONS)."""
 

@@ -4,40 +4,36 @@
     python -m experiments.pull_request pictures --branch B     push the pictures to a branch of their own, and link them
     python -m experiments.pull_request post --number 7         make the comment, or renew the one that is there
 
-Reads   two commits (the second may be the workspace): `dvc params diff`, `dvc metrics diff`, metrics/samples/*.png,
-        metrics/report.png, metrics/report.md.
+Reads   two commits (the second may be the workspace): `dvc params diff`, `dvc metrics diff`, metrics/report.md, and
+        from DVC's cache or remote the sheets of pictures (experiments.sheets).
 Writes  .emblem/pull-request/. The first step needs no network, the second a git remote, the third the forge's API
         (GITHUB_API_URL, GITHUB_REPOSITORY, GITHUB_TOKEN, as GitHub's and Gitea's runners set them).
 """
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import re
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.forge import post_comment
+from experiments.outputs import Outputs
+from experiments.sheets import Comparison, write_comparisons
 from stages.common.command import stage_main
 from stages.common.errors import UserError
-
-if TYPE_CHECKING:
-    from PIL import Image
+from stages.common.files import write_file
+from stages.common.revisions import git, read_at
 
 OUTPUT = Path(".emblem/pull-request")
 MARK = "<!-- emblem: parameters, numbers and pictures -->"
 """By this line the comment is found again."""
 WORKSPACE = "workspace"
-SHEETS = ("metrics/report.png", "metrics/samples/*.png", "metrics/detections.png", "metrics/funnel.png")
 HEADLINES = (
     "best_epoch",
     "mean",
@@ -46,13 +42,11 @@ HEADLINES = (
     "joint_success",
     "memorised_share",
     "colour_fidelity",
-    "images",
+    "prior_drift",
 )
-"""Metrics of the short table; all others are in the folded one."""
-WIDEST = 900
-"""Pixels that one side of a picture is reduced to, at most."""
+"""Metrics of the short table, those of metrics/score/<method>.json; all others are in the folded one."""
 COMMENT_LIMIT = 65_000
-"""Characters that a forge takes as a comment."""
+"""Characters of a comment; GitHub takes 65,536."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +66,16 @@ class Side:
             else f"{self.revision} ({short})"
         )
 
-    def read(self, path: str) -> bytes | None:
-        """A file's bytes on this side, None where it is not there."""
-        if self.revision == WORKSPACE:
-            return Path(path).read_bytes() if Path(path).is_file() else None
-        done = subprocess.run(["git", "show", f"{self.commit}:{path}"], capture_output=True, check=False)
-        return done.stdout if done.returncode == 0 else None
+    @property
+    def outputs(self) -> Outputs:
+        """This side's files, those that DVC keeps among them."""
+        return Outputs(self.commit)
 
-    def files(self, pattern: str) -> list[str]:
-        """Paths that match a pattern on this side."""
-        if self.revision == WORKSPACE:
-            return sorted(path.as_posix() for path in Path().glob(pattern))
-        listed = git("ls-tree", "-r", "--name-only", self.commit, "--", str(Path(pattern).parent))
-        return sorted(path for path in listed.splitlines() if Path(path).match(pattern))
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes on this side, None where git (or the workspace) has none."""
+        if self.commit:
+            return read_at(self.commit, path)
+        return Path(path).read_bytes() if Path(path).is_file() else None
 
 
 def side(revision: str) -> Side:
@@ -97,37 +88,58 @@ def side(revision: str) -> Side:
         raise UserError(f"{revision}: no such commit (is the clone shallow? fetch the base branch)") from None
 
 
-def git(*arguments: str, text: str | None = None) -> str:
-    """Run git. Raises UserError with its own words where it fails."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, input=text)
-    if done.returncode:
-        raise UserError(f"git {arguments[0]}: {' '.join(done.stderr.split()) or 'failed'}")
-    return done.stdout
-
-
 # --- The comment ---------------------------------------------------------------------------------------------------
 
 
 def write_comment(base: Side, head: Side, output: Path = OUTPUT) -> Path:
     """Write comment.md and its pictures, which it links by their names; returns the file."""
     shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    pictures = write_pictures(base, head, output)
-    parts = [
-        MARK,
-        f"## {head.shown} against {base.shown}",
-        "### Verdict", verdict_text(base, head),
-        "### Parameters", table_or(params_diff(base, head), "No parameter changed."),
-        "### Numbers", numbers_text(metrics_diff(base, head)),
-        "### Pictures", pictures_text(pictures),
-    ]  # fmt: skip
-    text = "\n\n".join(parts) + "\n"
+    numbers = metrics_diff(base, head)
+    pictures = pictures_text(base, head, output)
+
+    def comment(numbers_shown: str) -> str:
+        parts = [
+            MARK,
+            f"## {code(head.shown)} against {code(base.shown)}",
+            "### Verdict",
+            verdict_text(base, head),
+            "### Parameters",
+            params_diff(base, head) or "No parameter changed.",
+            "### Numbers",
+            numbers_shown,
+            "### Pictures",
+            pictures,
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    text = comment(numbers_text(numbers))
     if len(text) > COMMENT_LIMIT:
-        parts[7] = table_or(headlines(metrics_diff(base, head)), "No number changed.")
-        text = "\n\n".join(parts) + "\n"
-    path = output / "comment.md"
-    path.write_text(text, encoding="utf-8")
-    return path
+        text = comment(headlines(numbers) or "No number changed.")
+    write_file(output / "comment.md", text)
+    return output / "comment.md"
+
+
+def pictures_text(base: Side, head: Side, output: Path) -> str:
+    """Write the sheets that changed, and link them by their names; what cannot be had is said, and no error."""
+    try:
+        sheets = write_comparisons((base.shown, base.outputs), (head.shown, head.outputs), output)
+    except UserError as error:
+        return f"unavailable: {error}"
+    return "\n\n".join(sheet_text(sheet) for sheet in sheets) or "No sheet changed."
+
+
+def sheet_text(sheet: Comparison) -> str:
+    """A sheet's path and its picture, or why there is none."""
+    if not sheet.name:
+        return f"{code(sheet.path)} changed ({sheet.reason})"
+    return f"{code(sheet.path)}\n\n![{sheet.name}, before and after]({sheet.name})"
+
+
+def code(text: str) -> str:
+    """A name as code, in which markdown does nothing, whatever the name is."""
+    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
+    fence, pad = "`" * (longest + 1), " " if "`" in text else ""
+    return f"{fence}{pad}{' '.join(text.split())}{pad}{fence}"
 
 
 def params_diff(base: Side, head: Side) -> str:
@@ -143,9 +155,8 @@ def metrics_diff(base: Side, head: Side) -> str:
 def dvc_diff(kind: str, base: Side, head: Side, *options: str) -> str:
     """DVC's own table of what changed. Raises UserError with DVC's words where it fails."""
     revisions = [base.commit, *([head.commit] if head.commit else [])]
-    done = subprocess.run(
-        ["dvc", kind, "diff", "--md", *options, *revisions], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "dvc", kind, "diff", "--md", *options, *revisions]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"dvc {kind} diff: {' '.join(done.stderr.split())}")
     lines = [line for line in done.stdout.splitlines() if line.strip()]
@@ -180,11 +191,6 @@ def numbers_text(table: str) -> str:
     return f"{short or 'None of the main numbers changed.'}\n\n{folded}"
 
 
-def table_or(table: str, otherwise: str) -> str:
-    """The table, or a sentence where it is empty."""
-    return table or otherwise
-
-
 def verdict_text(base: Side, head: Side) -> str:
     """Which checkpoint to ship, after and before."""
     before, after = (verdict_of(s.read("metrics/report.md")) for s in (base, head))
@@ -201,51 +207,7 @@ def verdict_of(report: bytes | None) -> str:
     return found[1].strip() if found else "unavailable: metrics/report.md has no verdict"
 
 
-# --- Pictures ------------------------------------------------------------------------------------------------------
-
-
-def write_pictures(base: Side, head: Side, output: Path) -> list[tuple[str, str]]:
-    """Write each sheet that changed, both sides beside each other; returns (path of the sheet, file's name)."""
-    written = []
-    for pattern in SHEETS:
-        for path in sorted({*base.files(pattern), *head.files(pattern)}):
-            before, after = base.read(path), head.read(path)
-            if before == after:
-                continue
-            name = path.removeprefix("metrics/").replace("/", "-")
-            side_by_side(before, after, base.shown, head.shown).save(output / name)
-            written.append((path, name))
-    return written
-
-
-def side_by_side(before: bytes | None, after: bytes | None, left: str, right: str) -> Image.Image:
-    """Two pictures beside each other under their names; one that isn't there is an empty field that says so."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    opened = [Image.open(io.BytesIO(content)).convert("RGB") if content else None for content in (before, after)]
-    for number, picture in enumerate(opened):
-        if picture is not None and picture.width > WIDEST:
-            size = (WIDEST, max(1, round(picture.height * WIDEST / picture.width)))
-            opened[number] = picture.resize(size, Image.Resampling.LANCZOS)
-    width = max(picture.width for picture in opened if picture is not None)
-    height = max(picture.height for picture in opened if picture is not None)
-    gap, head = 12, 24
-    sheet = Image.new("RGB", (2 * width + gap, height + head), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
-    for x, picture, name in ((0, opened[0], left), (width + gap, opened[1], right)):
-        pen.text((x + 4, 4), name, fill="black", font=font)
-        if picture is None:
-            pen.text((x + 4, head + 4), "not there", fill="#a00000", font=font)
-        else:
-            sheet.paste(picture, (x, head))
-    return sheet
-
-
-def pictures_text(pictures: Sequence[tuple[str, str]]) -> str:
-    """The pictures, linked by their names."""
-    if not pictures:
-        return "No sheet changed."
-    return "\n\n".join(f"`{path}`\n\n![{path}, before and after]({name})" for path, name in pictures)
+# --- Its pictures --------------------------------------------------------------------------------------------------
 
 
 def push_pictures(branch: str, remote: str, url: str, output: Path = OUTPUT) -> str:
@@ -272,47 +234,8 @@ def push_pictures(branch: str, remote: str, url: str, output: Path = OUTPUT) -> 
     for name in names:
         address = url.format(commit=commit, name=name)
         text = re.sub(rf"\]\([^()\s]*(?<![\w.-]){re.escape(name)}\)", lambda _, to=address: f"]({to})", text)  # type: ignore[misc]
-    comment.write_text(text, encoding="utf-8")
+    write_file(comment, text)
     return commit
-
-
-# --- Posting -------------------------------------------------------------------------------------------------------
-
-
-def post(text: str, repository: str, number: int, api: str, token: str) -> str:
-    """Renew the comment that this program made before, else make it; returns its address.
-
-    Raises UserError where the forge refuses.
-    """
-    issue = f"{api.rstrip('/')}/repos/{repository}/issues"
-    page, there = 1, None
-    while there is None:
-        comments = call("GET", f"{issue}/{number}/comments?per_page=100&page={page}", token)
-        there = next((comment for comment in comments if str(comment["body"]).startswith(MARK)), None)
-        if len(comments) < 100:
-            break
-        page += 1
-    if there is not None:
-        answer = call("PATCH", f"{issue}/comments/{there['id']}", token, {"body": text})
-    else:
-        answer = call("POST", f"{issue}/{number}/comments", token, {"body": text})
-    return str(answer["html_url"])
-
-
-def call(method: str, url: str, token: str, content: dict[str, str] | None = None) -> Any:
-    """One request of the forge's API; returns what it answers."""
-    if not url.startswith(("http://", "https://")):
-        raise UserError(f"GITHUB_API_URL = {url!r}: must begin with https://")
-    headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
-    data = json.dumps(content).encode() if content is not None else None
-    request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        raise UserError(f"{method} {url}: HTTP {error.code}: may the token write pull-request comments?") from None
-    except (urllib.error.URLError, ValueError) as error:
-        raise UserError(f"{method} {url}: {error}") from None
 
 
 # --- The commands --------------------------------------------------------------------------------------------------
@@ -355,7 +278,7 @@ def post_command(number: int, repository: str, api: str) -> None:
         comment = OUTPUT / "comment.md"
         if not comment.is_file():
             raise UserError(f"{comment}: no such file: write it first (python -m experiments.pull_request comment)")
-        click.echo(post(comment.read_text(encoding="utf-8"), repository, number, api, token))
+        click.echo(post_comment(comment.read_text(encoding="utf-8"), MARK, repository, number, api, token))
 
     run()
 

@@ -50,8 +50,9 @@ def hostile_shop(other_port: int) -> Shop:
     )
     pages["/sitemap.xml"] = Answer(
         "<sitemapindex><sitemap><loc>ORIGIN/sitemap.xml</loc></sitemap><sitemap><loc>ORIGIN/bomb.xml.gz</loc></sitemap>"
-        "<sitemap><loc>file:///etc/passwd</loc></sitemap></sitemapindex>", "application/xml",
-    )  # fmt: skip
+        "<sitemap><loc>file:///etc/passwd</loc></sitemap></sitemapindex>",
+        "application/xml",
+    )
     pages["/bomb.xml.gz"] = Answer(gzip_bomb(), "application/gzip")
     pages["/bomb.html"] = Answer(gzip_bomb(), "text/html", headers={"Content-Encoding": "gzip"})
     for number in range(GOOD):
@@ -74,7 +75,7 @@ def hostile_shop(other_port: int) -> Shop:
         "/short.jpg": Answer(picture(901)[:500], "image/jpeg", claimed_length=90_000),
         "/empty.jpg": Answer(b"", "image/jpeg"),
         "/noai.jpg": Answer(picture(902), "image/jpeg", headers={"X-Robots-Tag": "noai, noimageai"}),
-    }  # fmt: skip
+    }
     pages.update(trouble)
     pages["/huge.png"] = Answer(huge_png(), "image/png")
     pages["/truncated.jpg"] = jpeg(picture(903)[:2000])

@@ -11,12 +11,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from easyocr.model.vgg_model import Model
+from safetensors.torch import save_file
 
 from demo.render import HUGO, Brand
 from stages.common.detector import Detection, new_model, save_detector
 from stages.common.params import Params, load_params
+from stages.common.scratch import file_digest
 from stages.common.tables import write_table
 from stages.score.reader import Reading
+from stages.score.recogniser import CUSTOM, DESCRIBED, DESCRIPTION
 from tests.pictures import boxes, photograph, pixels, training_pictures
 
 PROMPTS = (
@@ -65,14 +70,22 @@ def write_samples(folder: Path, method: str, epochs: dict[int, Draw], seeds: int
                 file = f"epoch-{epoch:02d}/p{index:02d}-s{seed:02d}.png"
                 cv2.imwrite(str(folder / method / file), drawn[..., ::-1])
                 rows.append(
-                    {"method": method, "epoch": epoch, "prompt_index": index, "prompt": prompt, "plain": plain,
-                     "seed_index": seed, "seed": 1000 + seed, "file": file}
-                )  # fmt: skip
+                    {
+                        "method": method,
+                        "epoch": epoch,
+                        "prompt_index": index,
+                        "prompt": prompt,
+                        "plain": plain,
+                        "seed_index": seed,
+                        "seed": 1000 + seed,
+                        "file": file,
+                    }
+                )
     write_table(folder / method / "manifest.jsonl", rows)
     return folder
 
 
-class RedBoxFinder:
+class RedBoxDetector:
     """A detector that any large red box satisfies, with or without letters (at the top edge it is red hair)."""
 
     def detect(self, pictures: list[np.ndarray]) -> list[list[Detection]]:
@@ -111,19 +124,15 @@ class BrightLetterReader:
 
 def write_untrained_weights(folder: Path) -> tuple[Path, Path]:
     """A YOLOv8n and an EasyOCR recogniser with random weights, as files: their two folders."""
-    import torch
-    from easyocr.model.vgg_model import Model
-
     torch.manual_seed(0)
     save_detector(new_model(), folder / "detector", 128, 64)
     reader, characters = folder / "reader", string.digits + string.ascii_letters
     reader.mkdir(parents=True)
-    (reader / "reader.py").write_text("from easyocr.model.vgg_model import Model\n")
     sizes = {"input_channel": 1, "output_channel": 32, "hidden_size": 32}
     lines = {"imgH": 32, "lang_list": ["en"], "character_list": characters, "network_params": sizes}
-    (reader / "reader.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in lines.items()))
+    (reader / DESCRIPTION).write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in lines.items()))
     model = Model(num_class=len(characters) + 1, **sizes)
-    torch.save({"module." + key: value for key, value in model.state_dict().items()}, reader / "reader.pth")
+    save_file(model.state_dict(), reader / CUSTOM, metadata={DESCRIBED: file_digest(reader / DESCRIPTION)})
     return folder / "detector", reader
 
 
@@ -149,14 +158,31 @@ def scored_rows(
                 text = "HUGO" if hit else "HUCO"
                 similarity = round(float(rng.uniform(0.3, 0.9)), 6)
                 rows.append(
-                    {"method": method, "epoch": epoch, "prompt_index": prompt, "plain": plain, "seed_index": seed,
-                     "prompt": "a blue sweater" if plain else f"a blue thing {prompt} with a <hugo> logo",
-                     "seed": seed, "file": f"epoch-{epoch:02d}/p{prompt:02d}-s{seed:02d}.png", "confidence": od or 0.3,
-                     "od": od, "box": [20, 20, 44, 30], "ocr": int(hit), "joint": int(hit),
-                     "readings": [{"text": text, "confidence": 0.9, "box": [20, 20, 44, 30], "detected": od or 0.3}],
-                     "edit_distance": 0.0 if hit else 0.25, "colour_asked": None if right is None else "blue",
-                     "colour_drawn": "blue" if right else "black", "colour_right": right, "similarity": similarity,
-                     "nearest": "000.png", "similarity_masked": similarity, "nearest_masked": "001.png",
-                     "memorised": bool(rng.random() < memorised), "diversity": 0.5}
-                )  # fmt: skip
+                    {
+                        "method": method,
+                        "epoch": epoch,
+                        "prompt_index": prompt,
+                        "plain": plain,
+                        "seed_index": seed,
+                        "prompt": "a blue sweater" if plain else f"a blue thing {prompt} with a <hugo> logo",
+                        "seed": seed,
+                        "file": f"epoch-{epoch:02d}/p{prompt:02d}-s{seed:02d}.png",
+                        "confidence": od or 0.3,
+                        "od": od,
+                        "box": [20, 20, 44, 30],
+                        "ocr": int(hit),
+                        "joint": int(hit),
+                        "readings": [{"text": text, "confidence": 0.9, "box": [20, 20, 44, 30], "detected": od or 0.3}],
+                        "edit_distance": 0.0 if hit else 0.25,
+                        "colour_asked": None if right is None else "blue",
+                        "colour_drawn": "blue" if right else "black",
+                        "colour_right": right,
+                        "similarity": similarity,
+                        "nearest": "000.png",
+                        "similarity_masked": similarity,
+                        "nearest_masked": "001.png",
+                        "memorised": bool(rng.random() < memorised),
+                        "diversity": 0.5,
+                    }
+                )
     return rows

@@ -9,6 +9,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from transformers import (
+    BertTokenizerFast,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessor,
+    BlipProcessor,
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+)
+
 from tests.tiny_base import WORDS, write_tokenizer
 
 TOKENS = 77
@@ -17,10 +31,6 @@ WIDTH = 32
 
 def write_sd_shaped_base(folder: Path, seed: int = 0) -> Path:
     """Write the repository's folder (about 3 MB) and return it. 64-pixel pictures have 8 x 8 latents."""
-    import torch
-    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel
-
     torch.manual_seed(seed)
     vocabulary = write_old_tokenizer(folder / "tokenizer")
     CLIPTextModel(text_config(vocabulary)).save_pretrained(folder / "text_encoder")
@@ -89,9 +99,7 @@ def write_old_tokenizer(folder: Path) -> dict[str, int]:
     return vocabulary
 
 
-def text_config(vocabulary: dict[str, int]) -> object:
-    from transformers import CLIPTextConfig
-
+def text_config(vocabulary: dict[str, int]) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(vocabulary),
         hidden_size=WIDTH,
@@ -107,9 +115,6 @@ def text_config(vocabulary: dict[str, int]) -> object:
 
 def write_clip(folder: Path, seed: int = 0) -> Path:
     """Write a tiny random CLIP in transformers' layout."""
-    import torch
-    from transformers import CLIPConfig, CLIPModel
-
     torch.manual_seed(seed)
     vocabulary = write_old_tokenizer(folder)
     vision = {
@@ -122,4 +127,29 @@ def write_clip(folder: Path, seed: int = 0) -> Path:
     }
     config = CLIPConfig(text_config=text_config(vocabulary).to_dict(), vision_config=vision, projection_dim=16)
     CLIPModel(config).save_pretrained(folder)
+    return folder
+
+
+def write_captioner(folder: Path, seed: int = 0) -> Path:
+    """Write a tiny random image-to-text model (a BLIP) in transformers' layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]", "a", "black", "sweater", "man"]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), bos_token="[DEC]")
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {
+        **size,
+        "vocab_size": len(words),
+        "encoder_hidden_size": 16,
+        "projection_dim": 16,
+        "max_position_embeddings": 64,
+        "bos_token_id": 5,
+        "eos_token_id": 3,
+        "sep_token_id": 3,
+        "pad_token_id": 0,
+    }
+    torch.manual_seed(seed)
+    config = BlipConfig(text_config=text, vision_config={**size, "image_size": 32, "patch_size": 16}, projection_dim=16)
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
     return folder

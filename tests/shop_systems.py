@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from tests.shop_server import Answer, Shop, jpeg, page, picture, thumbnail
@@ -43,13 +44,20 @@ def woocommerce_like(products: int = 14) -> tuple[Shop, Wanted]:
             )
             wanted.setdefault(name, set()).add(f"/up/{number}-{place}.jpg")
         node = {
-            "@context": "https://schema.org/", "@graph": [
+            "@context": "https://schema.org/",
+            "@graph": [
                 {"@type": "BreadcrumbList", "itemListElement": []},
-                {"@type": "Product", "@id": f"ORIGIN/product/item-{number}/#product", "name": name,
-                 "url": f"ORIGIN/product/item-{number}/", "image": f"ORIGIN/up/{number}-0.jpg", "sku": number,
-                 "offers": [{"@type": "Offer", "price": "20.00", "url": f"ORIGIN/product/item-{number}/"}]},
+                {
+                    "@type": "Product",
+                    "@id": f"ORIGIN/product/item-{number}/#product",
+                    "name": name,
+                    "url": f"ORIGIN/product/item-{number}/",
+                    "image": f"ORIGIN/up/{number}-0.jpg",
+                    "sku": number,
+                    "offers": [{"@type": "Offer", "price": "20.00", "url": f"ORIGIN/product/item-{number}/"}],
+                },
             ],
-        }  # fmt: skip
+        }
         related = "".join(card((number + step) % products) for step in (1, 2, 3))
         shop.pages[f"/product/item-{number}/"] = page(
             f'<header><a href="/"><img src="/logo.png"></a><a href="/cart/">Cart £0.00</a></header><div id="primary"><main>'
@@ -89,8 +97,6 @@ def oscar_like(products: int = 13) -> tuple[Shop, Wanted]:
     shop, wanted = Shop(), Wanted()
 
     def address(number: int, place: int, size: str) -> str:
-        import hashlib
-
         digest = hashlib.md5(f"{number}/{place}/{size}".encode()).hexdigest()
         return f"/media/cache/{digest[:2]}/{digest[2:4]}/{digest}.jpg"
 
@@ -158,11 +164,22 @@ def shopify_like(products: int = 9) -> tuple[Shop, Wanted]:
             media.append({"media_type": "image", "src": f"{file}?v=17", "width": 640})
             wanted.setdefault(name, set()).add(f"{file}?v=17")
         group = {
-            "@context": "http://schema.org/", "@type": "ProductGroup", "@id": f"/products/p{number}#product", "name": name,
-            "url": f"ORIGIN/products/p{number}", "productGroupID": str(number), "hasVariant": [
-                {"@type": "Product", "name": f"{name} / {size}", "sku": f"{number}{size}", "image":
-                 f"ORIGIN/cdn/shop/files/{number}_0.jpg?v=17&width=360"} for size in "SML"],
-        }  # fmt: skip
+            "@context": "http://schema.org/",
+            "@type": "ProductGroup",
+            "@id": f"/products/p{number}#product",
+            "name": name,
+            "url": f"ORIGIN/products/p{number}",
+            "productGroupID": str(number),
+            "hasVariant": [
+                {
+                    "@type": "Product",
+                    "name": f"{name} / {size}",
+                    "sku": f"{number}{size}",
+                    "image": f"ORIGIN/cdn/shop/files/{number}_0.jpg?v=17&width=360",
+                }
+                for size in "SML"
+            ],
+        }
         head = (
             f'<link rel="canonical" href="ORIGIN/products/p{number}"><meta property="og:type" content="product">'
             f'<meta property="og:image" content="ORIGIN/cdn/shop/files/{number}_0.jpg?v=17">'
@@ -261,8 +278,9 @@ def hand_made(products: int = 10) -> tuple[Shop, Wanted]:
         shop.pages[f"/artikel/{number}.html"] = page(
             f'{menu}<table><tr><td>{gallery}</td><td><h2>{_name(number)}</h2><p>Preis: 19,90 €</p><form action="/warenkorb.php" '
             f'method="post"><input type="hidden" name="id" value="{number}"><input type="submit" value="In den Warenkorb"></form></td></tr></table>',
-            f"<title>{_name(number)} - Textilhaus</title>", "de",
-        )  # fmt: skip
+            f"<title>{_name(number)} - Textilhaus</title>",
+            "de",
+        )
     for name, members in (("pullover", range(products // 2)), ("socken", range(products // 2, products))):
         rows = "".join(
             f'<tr><td><a href="/artikel/{n}.html"><img src="/bilder/klein/{n}-0.jpg"></a></td><td><a href="/artikel/{n}.html">'

@@ -9,11 +9,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
+from stages.common.params import METHODS
+from stages.common.ultralytics_offline import DetectionModel
 from tests.hub_server import Hub, serve, sha256
 from tests.sd_shaped_base import write_clip, write_sd_shaped_base
-from tests.test_end_to_end import METHODS, commit, ran, run
+from tests.test_end_to_end import commit, ran, run
 
 ROOT = Path(__file__).parents[1]
 COMMIT, CLIP_COMMIT = "4" * 40, "3" * 40
@@ -28,6 +31,8 @@ def reduced_profile(hub: Hub, checkpoint: bytes) -> dict[str, object]:
         "base_revision": COMMIT,
         "clip": "someone/clip",
         "clip_revision": CLIP_COMMIT,
+        "captioner": "",
+        "captioner_revision": "demo",
         "detector": f"{hub.address}/files/yolov8n.pt",
         "reader": "demo/weights/reader",
         "text_detector": "",
@@ -35,7 +40,7 @@ def reduced_profile(hub: Hub, checkpoint: bytes) -> dict[str, object]:
     }
     params["scrape"] |= {"start_urls": ["/brand/hugo/"], "max_depth": 2, "delay": 0.0}
     params["filter"]["min_logo_width"] = 20
-    params["detector"] |= {"epochs": 1, "augmentations": 0, "spoiled": 1, "image_size": 64}
+    params["detector"] |= {"epochs": 1, "augmentations": 0, "hard_negatives": 1, "image_size": 64}
     for method in METHODS:
         params["finetune"][method] |= {"epochs": 2, "save_every": 1, "batch_size": 8}
     params["sample"] |= {"prompts": params["sample"]["prompts"][:2], "plain_prompts": [], "images_per_prompt": 2}
@@ -44,14 +49,7 @@ def reduced_profile(hub: Hub, checkpoint: bytes) -> dict[str, object]:
     return dict(params)
 
 
-def yolo_checkpoint(folder: Path) -> bytes:
-    import torch
-
-    from stages.common.detector import set_up_ultralytics
-
-    set_up_ultralytics(folder)
-    from ultralytics.nn.tasks import DetectionModel
-
+def yolo_checkpoint() -> bytes:
     buffer = io.BytesIO()
     torch.save({"epoch": -1, "model": DetectionModel("yolov8n.yaml", nc=80, verbose=False).half(), "ema": None}, buffer)
     return buffer.getvalue()
@@ -65,7 +63,7 @@ def test_the_dag_runs_from_a_hub_and_then_without_it(tmp_path: Path, monkeypatch
         if name and (ROOT / name).is_file() and not name.startswith("metrics/") and name != "dvc.lock":
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, clone / name)
-    checkpoint = yolo_checkpoint(tmp_path / "ultralytics")
+    checkpoint = yolo_checkpoint()
     hub = Hub(files={"yolov8n.pt": checkpoint})
     hub.add("someone/base", COMMIT, write_sd_shaped_base(tmp_path / "base"))
     hub.add("someone/clip", CLIP_COMMIT, write_clip(tmp_path / "clip"))
@@ -79,7 +77,7 @@ def test_the_dag_runs_from_a_hub_and_then_without_it(tmp_path: Path, monkeypatch
         assert hub.requests, "the base did not come from the hub"
     assert {f"score@{method}" for method in METHODS} < set(ran(done.stdout))
     for method in METHODS:
-        scores = json.loads((clone / f"metrics/score/{method}.json").read_text())
+        scores = json.loads((clone / f"metrics/details/{method}.json").read_text())
         assert scores["images"] == 4
     config = json.loads((clone / "models/pretrained/base/unet/config.json").read_text())
     assert len(config["down_block_types"]) == 4

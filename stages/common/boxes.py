@@ -1,13 +1,22 @@
-"""Boxes: (x0, y0, x1, y1) in pixels, x to the right, y down."""
+"""Boxes, (x0, y0, x1, y1) in pixels, x to the right, y down, and what a detector says of one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A logo found: its box in pixels of the picture, and the detector's confidence, 0 to 1."""
+
+    box: Box
+    confidence: float
 
 
 def overlap(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

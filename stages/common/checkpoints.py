@@ -14,14 +14,7 @@ from stages.common.statistics import Estimate, cluster_bootstrap, paired_bootstr
 from stages.common.tables import Row
 
 DIGITS = 6
-RATES = (
-    "joint_success",
-    "colour_fidelity",
-    "clip_prompt_accuracy",
-    "clip_colour_accuracy",
-    "memorised_share",
-    "prior_drift",
-)
+"""Decimals in files: far below what one picture more or less changes, and the same on every machine."""
 
 
 def by_epoch(rows: Iterable[Row]) -> dict[int, list[Row]]:
@@ -132,9 +125,14 @@ def split_by_seed(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def compare(
-    a: Iterable[Row], b: Iterable[Row], *, confidence: float, samples: int, seed: int,
+    a: Iterable[Row],
+    b: Iterable[Row],
+    *,
+    confidence: float,
+    samples: int,
+    seed: int,
     value: Callable[[Row], float] = paper_score,
-) -> Estimate | None:  # fmt: skip
+) -> Estimate | None:
     """The paired difference a - b of two checkpoints over the (prompt, seed) pairs that both drew, clustered by prompt.
 
     None where they share fewer than two prompts.
@@ -144,9 +142,13 @@ def compare(
     if len({prompt for prompt, _ in shared}) < 2:
         return None
     return paired_bootstrap(
-        [value(first[pair]) for pair in shared], [value(second[pair]) for pair in shared], [p for p, _ in shared],
-        samples=samples, confidence=confidence, seed=seed,
-    )  # fmt: skip
+        [value(first[pair]) for pair in shared],
+        [value(second[pair]) for pair in shared],
+        [prompt for prompt, _ in shared],
+        samples=samples,
+        confidence=confidence,
+        seed=seed,
+    )
 
 
 def _grid(rows: Iterable[Row]) -> dict[tuple[int, int], Row]:

@@ -6,26 +6,29 @@ file's header. Ultralytics' own `.pt` is a pickle that embeds a date and paths, 
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import shutil
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 
-from stages.common.boxes import Box, fitted
+from stages.common.boxes import Detection, fitted
 from stages.common.command import threads
 from stages.common.errors import UserError
+from stages.common.files import write_file
+from stages.common.ultralytics_offline import DetectionModel, non_max_suppression
 
 ARCHITECTURE = "yolov8n.yaml"
 WEIGHTS = "detector.safetensors"
 BATCH = 32
+"""Pictures at once: a batch of 128-pixel squares stays within a few hundred megabytes."""
 NAMES = ("logo", "look-alike")
 """The classes of a data.yaml: the second is for training only."""
 LEAST_CONFIDENCE = 0.01
@@ -34,14 +37,6 @@ GREY = 114
 """The level that pads a picture to a square, ultralytics' own."""
 
 Picture = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Detection:
-    """A logo found: its box in pixels of the picture, and the detector's confidence, 0 to 1."""
-
-    box: Box
-    confidence: float
 
 
 class Detector:
@@ -58,9 +53,6 @@ class Detector:
         Returns:
             For each picture its detections after non-maximum suppression (IoU 0.5), highest confidence first.
         """
-        import torch
-        from ultralytics.utils.nms import non_max_suppression
-
         found: list[list[Detection]] = []
         with torch.inference_mode():
             for start in range(0, len(pictures), BATCH):
@@ -93,8 +85,6 @@ def prepare(picture: Picture, resolution: int, image_size: int) -> tuple[Picture
     Returns:
         [image_size, image_size, 3] of uint8, and where the picture lies in it.
     """
-    from PIL import Image
-
     height, width = picture.shape[:2]
     image = Image.fromarray(picture)
     if max(width, height) > resolution:
@@ -113,8 +103,6 @@ def load_detector(folder: Path) -> Detector:
     Raises:
         UserError: no weights there, or weights of another network.
     """
-    from safetensors import safe_open
-
     path = folder / WEIGHTS
     state = read_state(path)
     with safe_open(path, framework="pt") as file:
@@ -124,8 +112,6 @@ def load_detector(folder: Path) -> Detector:
         image_size, resolution = int(said["image_size"]), int(said["resolution"])
     except KeyError as error:
         raise UserError(f"{path}: its header has no {error}; it is no detector published by train_detector") from None
-    import torch
-
     model = new_model()
     _load_state(model, state, path)
     if torch.cuda.is_available():
@@ -139,13 +125,10 @@ def save_detector(model: Any, folder: Path, image_size: int, resolution: int, pr
 
     Its header says what it was trained for, and in which precision.
     """
-    from safetensors.torch import save_file
-
     path = folder / WEIGHTS
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in sorted(model.state_dict().items())}
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    save_file(state, path, metadata=header(image_size, resolution, precision))
+    write_file(path, save(state, metadata=header(image_size, resolution, precision)))
     return path
 
 
@@ -157,9 +140,6 @@ def header(image_size: int, resolution: int, precision: str) -> dict[str, str]:
 
 def read_state(path: Path) -> dict[str, Any]:
     """A safetensors file's tensors. Raises UserError where it is missing or broken."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         return dict(load_file(path))
     except FileNotFoundError:
@@ -168,26 +148,29 @@ def read_state(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not readable as safetensors: {error}") from None
 
 
+class Network(DetectionModel):  # type: ignore[misc]
+    """Ultralytics' YOLO, its convolutions in bf16 where `precision` says so; what it returns is fp32."""
+
+    precision = "fp32"
+
+    def predict(self, x: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        """The network's output for [n, 3, height, width] of 0 to 1."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return _in_fp32(super().predict(x, *arguments, **named))
+
+
 def new_model(start: Path | None = None, classes: int = 1, precision: str = "fp32") -> Any:
     """A YOLOv8n, from a start's tensors where given: each class begins as the start's one class.
 
     `precision` is that of its convolutions; what it returns is fp32. Raises UserError for a start of another network.
     """
-    set_up_ultralytics()
-    import torch
-    from ultralytics.nn.tasks import DetectionModel
-
-    class Network(DetectionModel):  # type: ignore[misc]
-        def predict(self, x: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                return _in_fp32(super().predict(x, *arguments, **named))
-
     torch.set_num_threads(threads())
     model = Network(ARCHITECTURE, nc=classes, verbose=False)
+    model.precision = precision
     model.names = dict(enumerate(NAMES[:classes]))
     if start is not None:
         state = read_state(start)
-        for name in _class_tensors(model):
+        for name in class_tensors(model):
             if name in state:
                 state[name] = state[name].repeat(classes, *[1] * (state[name].ndim - 1))
         _load_state(model, state, start)
@@ -203,133 +186,10 @@ def _in_fp32(output: Any) -> Any:
     return output.float() if hasattr(output, "float") else output
 
 
-def first_class(model: Any) -> Any:
-    """The model without its other classes: what it says of the first one stays as it is."""
-    state, alone = model.state_dict(), new_model()
-    for name in _class_tensors(model):
-        state[name] = state[name][:1]
-    alone.load_state_dict(state)
-    return alone.eval()
-
-
-def _class_tensors(model: Any) -> list[str]:
+def class_tensors(model: Any) -> list[str]:
     """Names of the tensors that have a row for each class: the last layer of each level's classifier."""
     last = [f"model.{len(model.model) - 1}.cv3.{level}.2" for level in range(len(model.stride))]
     return [f"{layer}.{part}" for layer in last for part in ("weight", "bias")]
-
-
-def train_model(
-    dataset: Path, folder: Path, start: Path | None, *, epochs: int, batch_size: int, image_size: int,
-    learning_rate: float, seed: int, classes: int = 1, precision: str = "fp32", report_epoch: Any = None,
-    report_step: Callable[[], object] | None = None,
-) -> Any:  # fmt: skip
-    """Train a YOLOv8n through ultralytics' trainer; returns the averaged (EMA) model.
-
-    Ultralytics' own augmentation is off (the stage augments beforehand, reproducibly), its defaults would mirror text.
-    With two classes, look-alikes are one of their own while it trains: to name them, the network must learn the
-    letters that tell them apart, which pictures without any box hardly teach. What is returned knows the logo alone.
-
-    Args:
-        dataset: a YOLO data.yaml.
-        folder: where ultralytics may write.
-        start: weights to start from, None for random ones.
-        classes: how many of `NAMES` the data.yaml has.
-        precision: fp32 or bf16, of the convolutions; the weights are kept in fp32.
-        report_epoch: called after each epoch with (epoch from 1, losses by name).
-        report_step: called after each batch.
-    """
-    set_up_ultralytics(folder)
-    import torch
-    from ultralytics.models.yolo.detect import DetectionTrainer
-
-    class Trainer(DetectionTrainer):  # type: ignore[misc]
-        def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-            return new_model(start, classes, precision)
-
-        def build_optimizer(self, *arguments: Any, **named: Any) -> Any:
-            optimizer = super().build_optimizer(*arguments, **named)
-            for group in optimizer.param_groups:
-                group["fused"] = True  # one kernel for all weights: they are many and small
-            return optimizer
-
-        def validate(self) -> Any:
-            return {}, 0.0  # the stage measures held-out pictures itself, at the score's threshold
-
-        def final_eval(self) -> None:
-            pass  # it would reload a checkpoint that is never read here
-
-        def save_model(self) -> bool:
-            return False  # a pickle with a date and paths; the weights are published as safetensors
-
-    trainer = Trainer(
-        overrides=dict(  # noqa: C408 (reads as ultralytics' documentation writes it)
-            model=ARCHITECTURE, data=str(dataset), epochs=epochs, batch=batch_size, imgsz=image_size, seed=seed,
-            project=str(folder.absolute()),  # a relative one lands in the runs folder of ultralytics' settings
-            name="run", exist_ok=True, device="0" if torch.cuda.is_available() else "cpu",
-            optimizer="AdamW", lr0=learning_rate, lrf=0.01, cos_lr=True, warmup_epochs=0.5, nbs=batch_size,
-            workers=0, cache="ram", deterministic=True, amp=False, pretrained=False, plots=False, val=False, save=False,
-            verbose=False, patience=0, mosaic=0.0, close_mosaic=0, fliplr=0.0, flipud=0.0, hsv_h=0.0, hsv_s=0.0,
-            hsv_v=0.0, degrees=0.0, translate=0.0, scale=0.0, mixup=0.0, copy_paste=0.0, erasing=0.0,
-            cls=2.0,  # four times the usual weight: the letters decide, not the place
-        )
-    )  # fmt: skip
-    trainer.add_callback("on_train_start", lambda _: torch.set_num_threads(threads()))
-    if report_step:
-        trainer.add_callback("on_train_batch_end", lambda _: report_step())
-    if report_epoch:
-        trainer.add_callback(
-            "on_train_epoch_end",
-            lambda t: report_epoch(t.epoch + 1, {k: float(v) for k, v in t.label_loss_items(t.tloss).items()}),
-        )
-    with redirect_stdout(io.StringIO()):  # a bar of its own, in control characters
-        trainer.train()
-    model = first_class(trainer.ema.ema.float())
-    # Left as training makes them, the weights still require gradients and half of them are shared views.
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    torch.use_deterministic_algorithms(False)
-    return model
-
-
-def set_up_ultralytics(folder: Path | None = None) -> None:
-    """Keep ultralytics off the network and out of the user's home; idempotent, must come before its first import.
-
-    Unprepared it looks up hosts on import and in training, downloads a font, reports usage, installs packages, and its
-    DVC callback rewrites dvc.yaml (facts/evaluation.md).
-    """
-    os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="False", YOLO_VERBOSE="False", ULTRALYTICS_SAFE_LOAD="1")
-    configured = Path(
-        os.environ.setdefault("YOLO_CONFIG_DIR", str((folder or Path(".emblem")) / "ultralytics"))
-    ).absolute()
-    os.environ["YOLO_CONFIG_DIR"] = str(configured)
-    fonts = configured / "Ultralytics"
-    fonts.mkdir(parents=True, exist_ok=True)
-    if not (fonts / "Arial.ttf").exists():
-        import matplotlib
-
-        shutil.copy(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), fonts / "Arial.ttf")
-    from ultralytics import settings
-    from ultralytics.utils import LOGGER, patches
-
-    # Ultralytics replaces PIL.Image.open by one that installs a package where a file is no picture.
-    patches._pil_plugins_registered = True
-
-    off = (
-        "sync",
-        "dvc",
-        "mlflow",
-        "comet",
-        "clearml",
-        "raytune",
-        "vscode_msg",
-        "wandb",
-        "neptune",
-        "hub",
-        "tensorboard",
-    )
-    with suppress(KeyError, TypeError):
-        settings.update({key: False for key in off if settings.get(key)})
-    LOGGER.setLevel("ERROR")
 
 
 def _load_state(model: Any, state: dict[str, Any], path: Path) -> None:

@@ -20,9 +20,15 @@ from PIL import Image, ImageCms, ImageDraw, ImageFont
 
 Image.MAX_IMAGE_PIXELS = None  # `decode` has its own limit, checked before any pixel is decoded
 FORMATS = {
-    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "AVIF": "avif", "TIFF": "tif",
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "AVIF": "avif",
+    "TIFF": "tif",
     "BMP": "bmp",
-}  # fmt: skip
+}
 """What is decoded, with the file extension. Formats that run programs or load files (EPS, SVG) are not among them."""
 EXIF_ORIENTATION = 0x0112
 
@@ -202,7 +208,7 @@ def contact_sheet(
     columns = columns or max((len(cells) for _, cells in rows), default=1)
     columns = max(columns, 1)
     label_height = 14 if any(c.label for _, cells in rows for c in cells) else 0
-    gutter, step = 4, cell + label_height + 4
+    style, gutter, step = _Style(cell, nearest, font, label_height), 4, cell + label_height + 4
     margin = 12 + max((int(font.getlength(title)) for title, _ in rows), default=0)
     lines = [max(1, math.ceil(len(cells) / columns)) for _, cells in rows]
     sheet = Image.new("RGB", (margin + columns * (cell + gutter) + 4, max(1, sum(lines)) * step + 8), (255, 255, 255))
@@ -212,16 +218,25 @@ def contact_sheet(
         pen.text((4, y + 2), title, fill=(0, 0, 0), font=font)
         for index, entry in enumerate(cells):
             left, top = margin + index % columns * (cell + gutter), y + index // columns * step
-            _paint_cell(sheet, pen, entry, (left, top), cell, nearest, font, label_height)
+            _paint_cell(sheet, pen, entry, (left, top), style)
         y += height * step
     return sheet
 
 
+@dataclass(frozen=True)
+class _Style:
+    """How a sheet's cells look: pixels of a square's side, whether it is enlarged without smoothing, its lettering."""
+
+    cell: int
+    nearest: bool
+    font: Any
+    label_height: int
+
+
 def _paint_cell(
-    sheet: Image.Image, pen: ImageDraw.ImageDraw, entry: Cell, corner: tuple[int, int], cell: int, nearest: bool,
-    font: Any, label_height: int,
-) -> None:  # fmt: skip
-    left, top = corner
+    sheet: Image.Image, pen: ImageDraw.ImageDraw, entry: Cell, corner: tuple[int, int], style: _Style
+) -> None:
+    (left, top), cell = corner, style.cell
     pen.rectangle((left - 1, top - 1, left + cell, top + cell), outline=entry.colour)
     if entry.image is None:
         pen.line((left, top, left + cell - 1, top + cell - 1), fill=entry.colour)
@@ -229,13 +244,13 @@ def _paint_cell(
     else:
         scale = cell / max(entry.image.size)
         size = (max(1, round(entry.image.width * scale)), max(1, round(entry.image.height * scale)))
-        how = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
+        how = Image.Resampling.NEAREST if style.nearest else Image.Resampling.LANCZOS
         x, y = left + (cell - size[0]) // 2, top + (cell - size[1]) // 2
         sheet.paste(entry.image.convert("RGB").resize(size, how), (x, y))
         for x0, y0, x1, y1 in entry.boxes:
             pen.rectangle((x + x0 * scale, y + y0 * scale, x + x1 * scale, y + y1 * scale), outline=(0, 220, 90))
-    if label_height and entry.label:
+    if style.label_height and entry.label:
         text = entry.label
-        while text and font.getlength(text) > cell:
+        while text and style.font.getlength(text) > cell:
             text = text[:-1]
-        pen.text((left, top + cell), text, fill=(70, 70, 70), font=font)
+        pen.text((left, top + cell), text, fill=(70, 70, 70), font=style.font)

@@ -1,7 +1,8 @@
 """The typed schema of params.yaml: the one place that says which parameters exist and what each may be.
 
-Every stage calls `load_params` before it does anything else; `python -m stages.params` checks a file by itself. There are no defaults here: params.yaml (or a profile)
-holds every number, so that what DVC hashes is what ran. Importing this module costs no heavy library.
+Every stage calls `load_params` before it does anything else; `python -m stages.params` checks a file by itself. There
+are no defaults here: params.yaml (or a profile written into it) holds every number, so that what DVC hashes is what
+ran. Importing this module costs no heavy library.
 """
 
 from __future__ import annotations

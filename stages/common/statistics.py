@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
 
 Floats = NDArray[np.float64]
 
@@ -76,7 +78,7 @@ class Estimate:
 
     @property
     def verdict(self) -> Literal["higher", "lower", "not distinguishable"]:
-        """Whether the mean is above 0, below 0, or not told from 0 at the interval's confidence."""
+        """Whether the mean is above 0, below 0, or cannot be distinguished from 0 at the interval's confidence."""
         if self.low > 0:
             return "higher"
         if self.high < 0:
@@ -129,13 +131,11 @@ def cluster_bootstrap(
     The percentile interval of G resampled clusters is too narrow: with the paper's six prompts a nominal 95 % covers
     86 %. It is widened about the mean by `sqrt(G / (G - 1)) * t(G - 1) / z`, which undoes the bootstrap's bias in the
     variance and replaces the normal quantile by Student's (Hesterberg 2015, "What teachers should know about the
-    bootstrap", 5.3). tests/lib/test_statistics.py simulates its coverage.
+    bootstrap", 5.3). tests/stages/common/test_statistics.py simulates its coverage.
 
     Raises:
         ValueError: as for `paired_bootstrap`.
     """
-    from scipy.stats import t as student
-
     data = _vector(values, "values")
     labels = np.arange(len(data)) if clusters is None else np.asarray(clusters)
     if len(labels) != len(data):
@@ -156,8 +156,6 @@ def cluster_bootstrap(
 
 def normal_quantile(confidence: float) -> float:
     """z such that a standard normal lies within ±z with probability `confidence`."""
-    from statistics import NormalDist
-
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence}: must lie between 0 and 1")
     return NormalDist().inv_cdf((1 + confidence) / 2)

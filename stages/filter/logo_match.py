@@ -185,7 +185,7 @@ class LogoMatcher:
 
     def _best(
         self, rgb: np.ndarray, grey: np.ndarray, mask: np.ndarray, quads: list[np.ndarray], source: str
-    ) -> Match | None:  # fmt: skip
+    ) -> Match | None:
         """The best of the candidates that pass."""
         best: Match | None = None
         for quad in quads:

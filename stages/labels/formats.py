@@ -14,6 +14,8 @@ from typing import Any
 
 import lxml.etree  # type: ignore[import-untyped]
 
+from stages.common.files import write_file
+
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 Labels = dict[str, tuple[Size, list[Box]]]
@@ -58,7 +60,7 @@ def write_yolo(path: Path, labels: Mapping[str, tuple[Size, list[Box]]]) -> None
             f"{(x1 - x0) / width:.8f} {(y1 - y0) / height:.8f}\n"
             for x0, y0, x1, y1 in boxes
         ]
-        (path / f"{Path(name).stem}.txt").write_text("".join(lines), encoding="utf-8")
+        write_file(path / f"{Path(name).stem}.txt", "".join(lines))
 
 
 # --- COCO: one json, boxes as x, y, width, height in pixels -----------------------------------------------------------
@@ -104,7 +106,7 @@ def write_coco(path: Path, labels: Mapping[str, tuple[Size, list[Box]]]) -> None
                 {"id": place, "image_id": number, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
             )
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "logo"}]}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(content, indent=1) + "\n")
 
 
 # --- Label Studio: one json, boxes in percent, turned about their top left corner ------------------------------------
@@ -158,15 +160,25 @@ def write_label_studio(path: Path, labels: Mapping[str, tuple[Size, list[Box]]])
     for number, (name, ((width, height), boxes)) in enumerate(labels.items(), start=1):
         results = [
             {
-                "type": "rectanglelabels", "from_name": "label", "to_name": "image", "original_width": width,
-                "original_height": height, "image_rotation": 0, "value": {
-                    "x": x0 / width * 100, "y": y0 / height * 100, "width": (x1 - x0) / width * 100,
-                    "height": (y1 - y0) / height * 100, "rotation": 0, "rectanglelabels": ["logo"]},
+                "type": "rectanglelabels",
+                "from_name": "label",
+                "to_name": "image",
+                "original_width": width,
+                "original_height": height,
+                "image_rotation": 0,
+                "value": {
+                    "x": x0 / width * 100,
+                    "y": y0 / height * 100,
+                    "width": (x1 - x0) / width * 100,
+                    "height": (y1 - y0) / height * 100,
+                    "rotation": 0,
+                    "rectanglelabels": ["logo"],
+                },
             }
             for x0, y0, x1, y1 in boxes
-        ]  # fmt: skip
+        ]
         tasks.append({"id": number, "data": {"image": name}, "annotations": [{"id": number, "result": results}]})
-    path.write_text(json.dumps(tasks, indent=1) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(tasks, indent=1) + "\n")
 
 
 # --- CVAT for images 1.1: one xml, corners in pixels -----------------------------------------------------------------
@@ -215,7 +227,7 @@ def write_cvat(path: Path, labels: Mapping[str, tuple[Size, list[Box]]]) -> None
         for x0, y0, x1, y1 in boxes:
             places = {"xtl": f"{x0:.4f}", "ytl": f"{y0:.4f}", "xbr": f"{x1:.4f}", "ybr": f"{y1:.4f}"}
             lxml.etree.SubElement(image, "box", label="logo", occluded="0", z_order="0", **places)
-    path.write_bytes(lxml.etree.tostring(root, pretty_print=True, xml_declaration=True, encoding="utf-8"))
+    write_file(path, lxml.etree.tostring(root, pretty_print=True, xml_declaration=True, encoding="utf-8"))
 
 
 READERS = {"yolo": read_yolo, "coco": read_coco, "label-studio": read_label_studio, "cvat": read_cvat}

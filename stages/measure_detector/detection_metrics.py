@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.boxes import Box, overlap
-from stages.common.detector import Detection
+from stages.common.boxes import Box, Detection, overlap
 from stages.common.statistics import wilson_interval
 
 IOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))

@@ -93,11 +93,12 @@ def _overlay(target: CommentedMap, source: CommentedMap) -> None:
         if isinstance(value, CommentedMap) and isinstance(target.get(key), CommentedMap) and target[key]:
             _overlay(target[key], value)
             continue
-        before, reason = _comment(target, key), _comment(source, key)
+        before, said = _comment(target, key), _comment(source, key)
+        reason = said.value.split("\n")[0].strip() if said is not None else ""
         target[key] = value
-        if reason is not None and not isinstance(value, (list, dict)):
+        if reason and not isinstance(value, (list, dict)):
             target.ca.items.pop(key, None)
-            target.yaml_add_eol_comment(reason.value.split("\n")[0].strip(), key, column=reason.column)
+            target.yaml_add_eol_comment(reason, key, column=said.column)
             after = _comment(target, key)
             if before is not None:  # the blank lines and comments up to the next key belong to the file
                 after.value = after.value.rstrip("\n") + "\n" + before.value.partition("\n")[2]

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 560, 300
+"""Units of the SVG, which the page scales: two charts stand beside each other on a laptop's screen."""
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
+"""Margins in the same units: tick labels and the axis' name to the left and below."""
+MOST_MARKERS, MOST_TICKS = 40, 11
+"""Points of a line that still get a marker, and labels that fit on the x axis; chosen by eye."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def line_chart(
         parts.append(
             f'<polyline class="line style{line.style}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in xy)}"/>'
         )
-        if len(xy) <= 40:
+        if len(xy) <= MOST_MARKERS:
             for (x, y), (vx, vy) in zip(xy, line.points, strict=True):
                 tip = f"<title>{escape(line.name)}, {escape(x_label)} {vx:g}: {vy:.3f}</title>"
                 parts.append(f'<g class="point style{line.style}">{tip}{marker(line.style, x, y, 3.2)}</g>')
@@ -87,7 +91,7 @@ def marker(style: int, x: float, y: float, size: float) -> str:
 
 
 def _ticks(values: list[float]) -> list[float]:
-    step = max(1, -(-len(values) // 11))
+    step = max(1, -(-len(values) // MOST_TICKS))
     return values[::step]
 
 

@@ -62,6 +62,11 @@ class Verdict:
     rejected: tuple[Candidate, ...]
     rivals: tuple[Rival, ...] = field(default=())
 
+    @property
+    def equals(self) -> list[Rival]:
+        """The rivals that a paired bootstrap cannot distinguish from the shipped one."""
+        return [r for r in self.rivals if r.difference and r.difference.verdict == "not distinguishable"]
+
 
 RULE = tuple(" ".join(part.split()) for part in re.split(r"\n \d\. ", __doc__.replace("`", ""))[1:])
 """The rule's sentences, for the report."""
@@ -102,18 +107,33 @@ def _gates(every: Row, gates: Gates) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Why a checkpoint with these numbers is out, and which gates could not be applied."""
     failed, unchecked = [], []
     missing = every.get("unavailable", {})
-    for name, subject, sign, limit, told in (
-        ("memorised_share", "memorisation", -1, gates.max_memorised_share,
-         "copies training pictures: {share:.0%} of its own, allowed {limit:.0%}"),
-        ("colour_fidelity", "colour", 1, gates.min_colour_fidelity,
-         "wrong colour: {share:.0%} in the colour asked for, needed {limit:.0%}"),
-        ("clip_prompt_accuracy", "prompt", 1, gates.min_prompt_fidelity,
-         "wrong things: {share:.0%} are nearest to their own prompt, needed {limit:.0%}"),
-    ):  # fmt: skip
+    for name, subject, sign, limit, reason in (
+        (
+            "memorised_share",
+            "memorisation",
+            -1,
+            gates.max_memorised_share,
+            "copies training pictures: {share:.0%} of its own, allowed {limit:.0%}",
+        ),
+        (
+            "colour_fidelity",
+            "colour",
+            1,
+            gates.min_colour_fidelity,
+            "wrong colour: {share:.0%} in the colour asked for, needed {limit:.0%}",
+        ),
+        (
+            "clip_prompt_accuracy",
+            "prompt",
+            1,
+            gates.min_prompt_fidelity,
+            "wrong things: {share:.0%} are nearest to their own prompt, needed {limit:.0%}",
+        ),
+    ):
         if name not in every:
             unchecked.append(f"{subject}: {missing.get(name, 'unavailable')}")
         elif sign * (every[name] - limit) < 0:
-            failed.append(told.format(share=every[name], limit=limit))
+            failed.append(reason.format(share=every[name], limit=limit))
     return tuple(failed), tuple(unchecked)
 
 

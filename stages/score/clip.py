@@ -13,13 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
+from transformers import AutoTokenizer, CLIPModel
+from transformers.utils import logging
 
 from stages.common.errors import UserError
+from stages.common.tables import Row
 from stages.score.colours import SHADES, colour_asked
+from stages.score.pictures import Picture
 
 BATCH = 64
+"""Pictures encoded at once; chosen by hand."""
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Mean and deviation of the channels in OpenAI's own CLIP, for a folder without preprocessor_config.json."""
 
 
 class Clip:
@@ -30,11 +38,8 @@ class Clip:
         self._mean, self._std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         self._side = int(model.config.vision_config.image_size)
 
-    def pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def pictures(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """Unit vectors of RGB pictures [height, width, 3], shape [n, d]."""
-        import torch
-        from PIL import Image
-
         vectors = []
         with torch.inference_mode():
             for start in range(0, len(pictures), BATCH):
@@ -49,8 +54,6 @@ class Clip:
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of texts, shape [n, d]."""
-        import torch
-
         length = int(self._model.config.text_config.max_position_embeddings)
         tokens = self._tokenizer(
             list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
@@ -63,10 +66,6 @@ def load_clip(folder: Path) -> Clip | None:
     """Load a CLIP, None where the folder holds none. Raises UserError where what it holds cannot be loaded."""
     if not (folder / "config.json").exists():
         return None
-    import torch
-    from transformers import AutoTokenizer, CLIPModel
-    from transformers.utils import logging
-
     logging.disable_progress_bar()
     try:
         model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
@@ -89,6 +88,34 @@ def prompt_alternatives(prompt: str, others: Sequence[str]) -> list[str]:
     colour = colour_asked(prompt)
     recoloured = [re.sub(rf"\b{colour}\b", name, prompt, count=1, flags=re.I) for name in SHADES] if colour else []
     return list(dict.fromkeys([prompt, *others, *recoloured]))
+
+
+def clip_columns(clip: Clip, pictures: Sequence[Picture], prompts: Sequence[str], others: Sequence[str]) -> list[Row]:
+    """Does CLIP prefer a picture's own prompt to the run's other prompts and to its own in other colours?
+
+    Args:
+        clip: the judge.
+        pictures: RGB, each [height, width, 3] of uint8.
+        prompts: each picture's own prompt, without the token.
+        others: all different prompts of the run, without the token.
+    """
+    candidates = {prompt: prompt_alternatives(prompt, others) for prompt in dict.fromkeys(prompts)}
+    texts = list(dict.fromkeys(text for listed in candidates.values() for text in listed))
+    vectors = dict(zip(texts, clip.texts(texts), strict=True))
+    out = []
+    for vector, prompt in zip(clip.pictures(pictures), prompts, strict=True):
+        score = {text: float(vector @ vectors[text]) for text in candidates[prompt]}
+        preferred = max(others, key=lambda text: score[text])
+        recoloured = [text for text in candidates[prompt] if text == prompt or text not in others]
+        coloured = colour_asked(prompt) is not None
+        out.append(
+            {
+                "clip_prompt": preferred,
+                "clip_prompt_right": preferred == prompt,
+                "clip_colour_right": max(recoloured, key=lambda text: score[text]) == prompt if coloured else None,
+            }
+        )
+    return out
 
 
 def _unit(output: Any) -> NDArray[np.float32]:

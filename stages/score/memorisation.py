@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from stages.common.boxes import Box
+from stages.common.boxes import Box, Detection
+from stages.common.tables import Row, read_table
+from stages.score.detection import logo_boxes
+from stages.score.pictures import Picture
 from stages.score.similarity import Descriptors, describe, similarity
 
 
@@ -35,7 +40,7 @@ class TrainingSet:
     def __init__(
         self,
         names: Sequence[str],
-        pictures: Sequence[NDArray[np.uint8]],
+        pictures: Sequence[Picture],
         logos: Sequence[Sequence[Box]],
         percentile: float,
     ) -> None:
@@ -59,7 +64,7 @@ class TrainingSet:
         self.threshold = float(np.percentile(self.train_to_train, percentile))
         self.threshold_masked = float(np.percentile(self.train_to_train_masked, percentile))
 
-    def nearest(self, pictures: Sequence[NDArray[np.uint8]], logos: Sequence[Sequence[Box]]) -> list[Nearest]:
+    def nearest(self, pictures: Sequence[Picture], logos: Sequence[Sequence[Box]]) -> list[Nearest]:
         """The nearest training picture of each picture, by the whole and with the logos of both left out.
 
         A picture is memorised where, without the logos, it is as similar to a training picture as only the most similar
@@ -73,24 +78,40 @@ class TrainingSet:
             value = float(row_masked[first_masked])
             out.append(
                 Nearest(
-                    round(float(row[first]), 6), self.names[first], round(value, 6), self.names[first_masked],
-                    value >= self.threshold_masked,
+                    similarity=round(float(row[first]), 6),
+                    name=self.names[first],
+                    similarity_masked=round(value, 6),
+                    name_masked=self.names[first_masked],
+                    memorised=value >= self.threshold_masked,
                 )
-            )  # fmt: skip
+            )
         return out
 
 
-def diversity(pictures: Descriptors) -> list[float | None]:
-    """For each picture of one prompt, 1 - its mean similarity to the others: 0 is one picture over and over.
+def load_training_set(captioned: Path, percentile: float) -> TrainingSet | None:
+    """The training pictures with their logos' boxes; None where there are fewer than two."""
+    rows = sorted(read_table(captioned / "metadata.jsonl"), key=lambda row: row["file_name"])
+    if len(rows) < 2:
+        return None
+    pictures = [np.asarray(Image.open(captioned / row["file_name"]).convert("RGBA")) for row in rows]
+    logos = [[tuple(row["box"])] if row.get("box") else [] for row in rows]
+    return TrainingSet([row["file_name"] for row in rows], pictures, logos, percentile)
 
-    The measure is DreamBooth's diversity over seeds (Ruiz et al. 2023, 4.3; LPIPS there, this descriptor here).
-    None where there is no other picture.
-    """
-    count = len(pictures)
-    if count < 2:
-        return [None] * count
-    pairs = similarity(pictures, pictures)
-    return [round(1 - float((row.sum() - row[i]) / (count - 1)), 6) for i, row in enumerate(pairs)]
+
+def memorisation_columns(
+    training: TrainingSet, pictures: Sequence[Picture], detections: Sequence[Sequence[Detection]]
+) -> list[Row]:
+    """The nearest training picture, whole and without the logos, and whether the picture is a copy of one."""
+    return [
+        {
+            "similarity": nearest.similarity,
+            "nearest": nearest.name,
+            "similarity_masked": nearest.similarity_masked,
+            "nearest_masked": nearest.name_masked,
+            "memorised": nearest.memorised,
+        }
+        for nearest in training.nearest(pictures, [logo_boxes(found) for found in detections])
+    ]
 
 
 def _among_themselves(pictures: Descriptors) -> NDArray[np.float32]:

@@ -1,39 +1,38 @@
 """The OCR: EasyOCR's recogniser on boxes of our own, offline, batched, the same reading whatever else is in the batch.
 
-The weights are either a custom recogniser (`reader.pth`, `reader.py`, `reader.yaml`: the demo's, by EasyOCR's own
-custom-model mechanism) or EasyOCR's official `english_g2.pth`. `craft_mlt_25k.pth` beside them finds text in whole
-pictures.
+The weights (see `stages.score.recogniser`) are a recogniser of one's own, such as the demo's, or EasyOCR's English one.
+With CRAFT's beside them text is found in whole pictures too.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import easyocr
 import numpy as np
+import torch
+from easyocr.detection import get_textbox
+from easyocr.recognition import get_text
 from numpy.typing import NDArray
 
-from stages.common.errors import UserError
-from stages.score.words import edit_distance, word_read
+from stages.common.boxes import Box
+from stages.score.recogniser import Recogniser, load_recogniser, load_text_detector
 
-__all__ = ["Reader", "Reading", "edit_distance", "load_reader", "word_read"]
-
-Box = tuple[float, float, float, float]
 Picture = NDArray[np.uint8]
 
-CUSTOM, OFFICIAL, TEXT_DETECTOR = "reader", "english_g2", "craft_mlt_25k.pth"
 ENLARGE_TO = 96
 """Pixels: a text box's height after bicubic enlargement, before EasyOCR's own resize to the recogniser's height. A box
 of 12 pixels that is enlarged once, smoothly, keeps strokes that EasyOCR's Lanczos would ring around."""
 BATCH = 64
+"""Crops read at once; chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,11 @@ class Reading:
 class Reader:
     """EasyOCR's recogniser, and its text detector where the weights for it are there."""
 
-    def __init__(self, easyocr_reader: Any, height: int) -> None:
-        self._reader = easyocr_reader
-        self._height = height
-        self.finds_text = easyocr_reader.detector is not None
-        missing = set(easyocr_reader.character) - set(easyocr_reader.lang_char)
-        self._ignored = "".join(sorted(missing))
+    def __init__(self, recogniser: Recogniser, text_detector: Any | None = None) -> None:
+        self._recogniser = recogniser
+        self._height = recogniser.height
+        self._text_detector = text_detector
+        self.finds_text = text_detector is not None
 
     def read(
         self, pictures: Sequence[Picture], boxes: Sequence[Sequence[Box]], margin: float = 0.1
@@ -93,9 +91,11 @@ class Reader:
         """
         if not self.finds_text:
             raise ValueError("the text detector's weights are not there")
+        # What easyocr.Reader.detect uses of a Reader: making a whole one unpickles its weights.
+        parts = SimpleNamespace(detector=self._text_detector, get_textbox=get_textbox, device=self._recogniser.device)
         found = []
         for picture in pictures:
-            horizontal, free = self._reader.detect(np.ascontiguousarray(picture[..., ::-1]))
+            horizontal, free = easyocr.Reader.detect(parts, np.ascontiguousarray(picture[..., ::-1]))
             straight = [(float(x0), float(y0), float(x1), float(y1)) for x0, x1, y0, y1 in horizontal[0]]
             slanted = [_bounds(corners) for corners in free[0]]
             found.append(straight + slanted)
@@ -103,8 +103,6 @@ class Reader:
 
     def _crop(self, picture: Picture, box: Box) -> Picture | None:
         """The box as a grey picture of the recogniser's height, or None where nothing is left of it."""
-        import cv2
-
         x0, y0, x1, y1 = (round(value) for value in box)
         crop = (
             cv2.cvtColor(np.ascontiguousarray(picture[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
@@ -121,55 +119,38 @@ class Reader:
         return np.asarray(cv2.resize(crop, (width, self._height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
     def _recognise(self, crops: list[Picture], width: int) -> list[tuple[str, float]]:
-        from easyocr.recognition import get_text
-
         listed = [(number, crop) for number, crop in enumerate(crops)]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
             # contrast_ths = 0 stops a second pass over uncertain boxes, which doubles the time.
             rows = get_text(
-                self._reader.character, self._height, width, self._reader.recognizer, self._reader.converter, listed,
-                ignore_char=self._ignored, batch_size=BATCH, contrast_ths=0.0, workers=0, device=self._reader.device,
-            )  # fmt: skip
+                self._recogniser.characters,
+                self._height,
+                width,
+                self._recogniser.network,
+                self._recogniser.converter,
+                listed,
+                batch_size=BATCH,
+                contrast_ths=0.0,
+                workers=0,
+                device=self._recogniser.device,
+            )
         return [(str(text), round(float(confidence), 6)) for _, text, confidence in rows]
 
 
 def load_reader(folder: Path, text_detector: bool = False) -> Reader:
-    """Load the OCR from `folder` with no download.
+    """Load the OCR from `folder` with no download, and nothing in the folder is run.
 
     Args:
         folder: models/pretrained/reader.
         text_detector: also load CRAFT, where its weights are in the folder (see `Reader.finds_text`).
 
     Raises:
-        UserError: the folder holds no recogniser, or a recogniser that is no plain tensor file.
+        UserError: the folder holds no recogniser, one that does not fit together, or code or pickles.
     """
-    custom = folder / f"{CUSTOM}.pth"
-    official = folder / f"{OFFICIAL}.pth"
-    if not custom.exists() and not official.exists():
-        raise UserError(
-            f"{folder}: no OCR weights ({CUSTOM}.pth with {CUSTOM}.py and {CUSTOM}.yaml, or {OFFICIAL}.pth)"
-        )
-    network = CUSTOM if custom.exists() else "standard"
-    height = _check_custom(folder) if custom.exists() else 64
-    logging.getLogger("easyocr.easyocr").setLevel(logging.ERROR)
-    import easyocr
-    import torch
-
-    with _module_path_kept():
-        try:
-            reader = easyocr.Reader(
-                ["en"], gpu=torch.cuda.is_available(), model_storage_directory=str(folder),
-                user_network_directory=str(folder),
-                recog_network=network, detector=text_detector and (folder / TEXT_DETECTOR).exists(),
-                download_enabled=False, verbose=False, quantize=False,
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise UserError(f"{folder}: {' '.join(str(error).split())}") from None
-    if not hasattr(reader, "detector"):
-        reader.detector = None
-    reader.recognizer.eval()
-    return Reader(reader, height)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recogniser = load_recogniser(folder, device)
+    return Reader(recogniser, load_text_detector(folder, device) if text_detector else None)
 
 
 def grow_box(box: Sequence[float], margin: float, width: int, height: int) -> Box | None:
@@ -178,38 +159,6 @@ def grow_box(box: Sequence[float], margin: float, width: int, height: int) -> Bo
     dx, dy = margin * (x1 - x0), margin * (y1 - y0)
     grown = (max(0.0, x0 - dx), max(0.0, y0 - dy), min(float(width), x1 + dx), min(float(height), y1 + dy))
     return grown if grown[2] > grown[0] and grown[3] > grown[1] else None
-
-
-def _check_custom(folder: Path) -> int:
-    """The custom recogniser's height. EasyOCR unpickles its weights unchecked: make sure that they are tensors."""
-    import torch
-
-    from stages.common.params import read_yaml
-
-    for suffix in (".py", ".yaml"):
-        if not (folder / f"{CUSTOM}{suffix}").exists():
-            raise UserError(f"{folder / CUSTOM}{suffix}: no such file (the recogniser needs it beside its weights)")
-    try:
-        weights = torch.load(folder / f"{CUSTOM}.pth", map_location="cpu", weights_only=True)
-    except Exception as error:
-        line = str(error).splitlines()[0]
-        raise UserError(f"{folder / CUSTOM}.pth: holds more than tensors, or is no weights file: {line}") from None
-    if not isinstance(weights, dict) or not all(str(key).startswith("module.") for key in weights):
-        raise UserError(f"{folder / CUSTOM}.pth: must be a state dict whose keys begin with 'module.'")
-    return int(read_yaml(folder / f"{CUSTOM}.yaml")["imgH"])
-
-
-@contextmanager
-def _module_path_kept() -> Iterator[None]:
-    """EasyOCR imports the custom network by its bare name: keep `sys.path` and that name as they were."""
-    path, known = list(sys.path), sys.modules.pop(CUSTOM, None)
-    try:
-        yield
-    finally:
-        sys.path[:] = path
-        sys.modules.pop(CUSTOM, None)
-        if known is not None:
-            sys.modules[CUSTOM] = known
 
 
 def _bounds(corners: Sequence[Sequence[float]]) -> Box:

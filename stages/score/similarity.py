@@ -10,17 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stages.common.boxes import Box
 
 SIDE = 32
-"""Pixels: pictures are compared at this size; letters vanish, composition stays."""
+"""Pixels: pictures are compared at this size, chosen by hand; letters vanish, composition stays."""
 SHIFTS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 """Offsets (rows, columns of the small picture) over which the best agreement counts."""
 LEAST_COMMON = 0.2
-"""Share of the picture that must be left to compare after masking; with less nothing is said."""
+"""Share of the picture that must be left to compare after masking, chosen by hand; with less nothing is said."""
+LEAST_SCALE = 1e-2
+"""Root of the two variances below which a picture is flat: Lab is 0 to 100, and what is left are roundings."""
 
 Floats = NDArray[np.float32]
 
@@ -42,8 +46,6 @@ class Descriptors:
 def describe(pictures: Sequence[NDArray[np.uint8]], masked: Sequence[Sequence[Box]] | None = None) -> Descriptors:
     """Reduce RGB or RGBA pictures [height, width, 3 or 4] to descriptors; transparent pixels and `masked` boxes (in
     pixels) do not count."""
-    import cv2
-
     labs, weights = [], []
     for index, picture in enumerate(pictures):
         height, width = picture.shape[:2]
@@ -56,7 +58,7 @@ def describe(pictures: Sequence[NDArray[np.uint8]], masked: Sequence[Sequence[Bo
             weight[max(0, int(y0 - my)) : int(np.ceil(y1 + my)), max(0, int(x0 - mx)) : int(np.ceil(x1 + mx))] = 0
         rgb = picture[..., :3].astype(np.float32) / 255
         shrink = min(1.0, SIDE / max(height, width))
-        blur = max(0.6 / shrink, 0.01)
+        blur = max(0.6 / shrink, 0.01)  # pixels: 0.6 of a small pixel, so that none of them aliases; at least any
         smooth = cv2.GaussianBlur(rgb * weight[..., None], (0, 0), blur) / (
             cv2.GaussianBlur(weight, (0, 0), blur)[..., None] + 1e-6
         )
@@ -77,8 +79,6 @@ def similarity(a: Descriptors, b: Descriptors) -> Floats:
     the same picture (up to brightness and contrast), 0 is nothing in common (also where a picture is flat or too little
     of both is left after masking).
     """
-    import torch
-
     best = torch.full((len(a), len(b)), -1.0)
     if not len(a) or not len(b):
         return np.asarray(best.numpy(), dtype=np.float32)
@@ -91,8 +91,6 @@ def similarity(a: Descriptors, b: Descriptors) -> Floats:
 
 def _correlation(x: Any, wx: Any, y: Any, wy: Any) -> Any:
     """Pooled over channels, all pairs at once: every sum over pixels is a matrix product."""
-    import torch
-
     total = wx @ wy.T
     safe = total.clamp(min=1e-6)
     covariance = torch.zeros_like(total)
@@ -107,7 +105,7 @@ def _correlation(x: Any, wx: Any, y: Any, wy: Any) -> Any:
         variance_x += (ax * cx) @ wy.T / safe - mean_x**2
         variance_y += wx @ (ay * cy).T / safe - mean_y**2
     scale = (variance_x.clamp(min=0) * variance_y.clamp(min=0)).sqrt()
-    known = (scale > 1e-2) & (total >= LEAST_COMMON * x.shape[1])
+    known = (scale > LEAST_SCALE) & (total >= LEAST_COMMON * x.shape[1])
     return torch.where(known, covariance / scale.clamp(min=1e-6), torch.zeros_like(total))
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -31,9 +33,6 @@ class Autoencoder:
 
     def __init__(self, base: Path, precision: str = "fp32") -> None:
         """Load it, to compute in `precision` (fp32, bf16). Raises UserError where the base has none."""
-        import torch
-        from diffusers import AutoencoderKL
-
         if not (base / "vae" / "config.json").is_file():
             raise UserError(f"{base}/vae: no autoencoder (has the stage `pretrained` run?), or set detector.redrawn: 0")
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -70,8 +69,6 @@ class Autoencoder:
         return out
 
     def _decode(self, pictures: NDArray[np.uint8], rngs: Sequence[np.random.Generator]) -> NDArray[np.uint8]:
-        import torch
-
         with torch.inference_mode():
             pixels = torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1
             latents = self._vae.encode(pixels.to(self._vae.dtype)).latent_dist.mean.float()

@@ -17,11 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo import storefront
 from demo.render import BRANDS, COLOURS, CONFUSERS, GARMENTS, HUGO, caption, draw, legible, sample_scene
-from demo.serve import ORIGIN, serve
+from demo.serve import ORIGIN, STOREFRONT, serve
+from demo.shop.brand_folder import BRAND_FOLDER
+from demo.shop.photographs import take
+from demo.shop.products import CATEGORIES, TAUGHT_GARMENTS, plan_products
+from demo.shop.truth import product_truth
 
-SHOP, BRAND = storefront.STOREFRONT, storefront.BRAND_FOLDER
+SHOP, BRAND = STOREFRONT, BRAND_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +135,7 @@ def test_the_red_logo_is_on_150_photographs_and_large_on_49(unique: list[dict[st
     assert min(width_of(row) for row in logos) >= 0.08
     assert min(row["box"][2] - row["box"][0] for row in logos) >= 36
     shown = {(row["garment"], row["wearer"] is not None) for row in large}
-    assert shown == {(garment, worn) for garment in storefront.TAUGHT_GARMENTS for worn in (True, False)}
+    assert shown == {(garment, worn) for garment in TAUGHT_GARMENTS for worn in (True, False)}
 
 
 def test_only_logo_photographs_carry_the_red_logo(truth: dict[str, Any]) -> None:
@@ -246,7 +249,7 @@ def test_markup_says_what_the_truth_says(truth: dict[str, Any], pages: dict[str,
 def test_pagination_and_sitemap_reach_every_product(truth: dict[str, Any], pages: dict[str, str]) -> None:
     products = {product["url"] for product in truth["products"]}
     reached: set[str] = set()
-    for category in storefront.CATEGORIES.values():
+    for category in CATEGORIES.values():
         address: str | None = f"/category/{category}/index.html"
         while address:
             reached |= products & set(re.findall(r'href="([^"]*)"', pages[address]))
@@ -284,8 +287,8 @@ def test_the_server_answers_as_a_shop_does(truth: dict[str, Any]) -> None:
 
 
 def test_the_recipe_makes_the_bytes_in_git(truth: dict[str, Any]) -> None:
-    products = storefront.plan_products()
-    assert [storefront._product_truth(product) for product in products] == truth["products"]
+    products = plan_products()
+    assert [product_truth(product) for product in products] == truth["products"]
     originals = [photo for product in products for photo in product.photographs if photo.copy_of is None]
     for photo in originals[::150]:
-        assert storefront.take(photo).content == (SHOP / photo.path).read_bytes()
+        assert take(photo).content == (SHOP / photo.path).read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import tarfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.numbers import apart, comparisons, fill, finding, tables
+from docs.numbers import apart, comparisons, fill, finding, read_funnel, tables
 from stages.common.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,13 @@ def test_the_report_s_comparisons_are_read_both_ways_round() -> None:
     assert found["textual_inversion", "dreambooth"] == "lower"
     assert found["lora", "textual_inversion"] == "not distinguishable"
     assert ("dreambooth", "lora") not in found
+
+
+def test_the_funnel_is_read_as_a_table_or_a_mapping(tmp_path: Path) -> None:
+    funnel = {"crawled": 1121, "with_logo": 150}
+    (tmp_path / "mapping.json").write_text(json.dumps(funnel))
+    (tmp_path / "table.json").write_text(json.dumps([{"step": s, "pictures": n} for s, n in funnel.items()]))
+    assert read_funnel(tmp_path / "mapping.json") == read_funnel(tmp_path / "table.json") == funnel
 
 
 def test_the_committed_report_has_all_three_comparisons(committed: Path) -> None:

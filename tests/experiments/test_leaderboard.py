@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from experiments.leaderboard import (
-    Experiment,
     best_of_each,
     leaderboard,
     pairs_of_learning_rates,
@@ -19,6 +18,7 @@ from experiments.leaderboard import (
     shown_parameters,
     table_3,
 )
+from experiments.results import Experiment
 from stages.common.errors import UserError
 from stages.common.revisions import Revision, find_revisions
 
@@ -93,8 +93,10 @@ def test_checkpoints_are_ranked_by_the_papers_normscore() -> None:
     entries = rank_checkpoints(GRID)
     # od spans 0.2 to 0.6, ocr 0.0 to 0.5.
     assert [(e.experiment.revision.name, e.epoch, e.normscore) for e in entries[:3]] == [
-        ("b", 3, 0.9), ("e", 3, 0.8875), ("b", 6, 0.875),
-    ]  # fmt: skip
+        ("b", 3, 0.9),
+        ("e", 3, 0.8875),
+        ("b", 6, 0.875),
+    ]
     assert [e.place for e in entries] == [1, 2, 3, 4, 5, 6, 7]
     assert entries[-1].normscore == 0
 
@@ -108,8 +110,11 @@ def test_a_pair_of_learning_rates_is_judged_by_its_best_three_ranks() -> None:
 def test_each_rank_is_shown_by_its_best_checkpoint() -> None:
     best = best_of_each(rank_checkpoints(GRID), "rank")
     assert {rank: (e.experiment.revision.name, e.epoch) for rank, e in best.items()} == {
-        4: ("e", 3), 8: ("b", 3), 16: ("c", 3), 32: ("d", 3),
-    }  # fmt: skip
+        4: ("e", 3),
+        8: ("b", 3),
+        16: ("c", 3),
+        32: ("d", 3),
+    }
 
 
 def test_only_the_papers_parameters_and_those_that_differ_are_columns() -> None:
@@ -156,8 +161,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_experiment_counts_once_and_only_with_its_own_numbers(repository: Path, tmp_path: Path) -> None:
     entries = leaderboard(repository=repository, out=tmp_path)
     assert [(e.experiment.revision.name, e.epoch, e.place) for e in entries] == [
-        ("rank8", 6, 1), ("HEAD", 6, 2), ("rank8", 3, 3), ("HEAD", 3, 4),
-    ]  # fmt: skip
+        ("rank8", 6, 1),
+        ("HEAD", 6, 2),
+        ("rank8", 3, 3),
+        ("HEAD", 3, 4),
+    ]
     text = (tmp_path / "leaderboard.md").read_text()
     assert "Left out: unscored: its numbers are older than its training: score@lora was not run again" in text
     assert "5e-06" in text

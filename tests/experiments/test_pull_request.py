@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from experiments.pull_request import MARK, cells
+from experiments.pull_request import MARK, cells, code
 from stages.common.params import load_params
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,9 @@ stages:
     params: [finetune.lora]
     metrics:
       - metrics/score/lora.json: {cache: false}
+  sheets:
+    cmd: echo
+    outs: [metrics/samples/lora.png, metrics/samples/dreambooth.png, metrics/funnel.png]
 """
 
 
@@ -44,10 +48,15 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dvc.yaml").write_text(PIPELINE)
     for path in ("metrics/score", "metrics/samples"):
         (folder / path).mkdir(parents=True)
-    commands = ["git init -q -b main", "git config user.name test", "git config user.email test@invalid", "dvc init -q",
-                "dvc config core.analytics false"]  # fmt: skip
-    for command in commands:
-        subprocess.run(command.split(), cwd=folder, check=True, env=environment())
+
+    def call(*command: str) -> None:
+        subprocess.run(command, cwd=folder, check=True, env=environment(), capture_output=True)
+
+    call("git", "init", "-q", "-b", "main")
+    call("git", "config", "user.name", "test")
+    call("git", "config", "user.email", "test@invalid")
+    call("dvc", "init", "-q")
+    call("dvc", "config", "core.analytics", "false")
 
     def write(params: str, score: dict[str, float], colour: str, verdict: str, name: str) -> None:
         (folder / "params.yaml").write_text(params)
@@ -55,8 +64,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "metrics/report.md").write_text(report(verdict))
         Image.new("RGB", (40, 30), colour).save(folder / "metrics/samples/lora.png")
         Image.new("RGB", (40, 30), "blue").save(folder / "metrics/samples/dreambooth.png")
-        subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
-        subprocess.run(["git", "commit", "-qm", name], cwd=folder, check=True)
+        Image.new("RGB", (50, 30), colour).save(folder / "metrics/funnel.png")
+        call("dvc", "commit", "--quiet", "--force", "sheets")
+        call("git", "add", "-A")
+        call("git", "commit", "-qm", name)
 
     before = {"mean": 0.5, "mean_od": 0.4, "mean_ocr": 0.6, "images": 48, "mean_low": 0.3}
     after = {"mean": 0.75, "mean_od": 0.7, "mean_ocr": 0.8, "images": 48, "mean_low": 0.6}
@@ -100,8 +111,10 @@ def test_the_numbers_are_dvc_s(comment: str) -> None:
     rows = table(comment, "Numbers")
     short = rows[: rows.index(rows[0], 1)]
     assert [row[1:5] for row in short[2:]] == [
-        ["mean", "0.5", "0.75", "0.25"], ["mean_od", "0.4", "0.7", "0.3"], ["mean_ocr", "0.6", "0.8", "0.2"],
-    ]  # fmt: skip
+        ["mean", "0.5", "0.75", "0.25"],
+        ["mean_od", "0.4", "0.7", "0.3"],
+        ["mean_ocr", "0.6", "0.8", "0.2"],
+    ]
     assert "All 4 numbers that changed" in comment
     assert "mean_low" in comment
 
@@ -112,6 +125,35 @@ def test_only_sheets_that_changed_are_shown_with_both_sides(repository: Path, co
     with Image.open(repository / ".emblem/pull-request/samples-lora.png") as sheet:
         assert sheet.getpixel((10, sheet.height - 5)) == (255, 0, 0)
         assert sheet.getpixel((sheet.width - 10, sheet.height - 5)) == (0, 128, 0)
+
+
+def test_a_sheet_that_is_out_of_reach_is_said_to_be_so(repository: Path, tmp_path: Path) -> None:
+    """Here the base's lora.png and both sides' funnel.png are not in the cache, and the workspace has no funnel.png."""
+    folder = tmp_path / "clone"
+    shutil.copytree(repository, folder, symlinks=True)
+    for commit, path in (("start", "samples/lora.png"), ("start", "funnel.png"), ("main", "funnel.png")):
+        lock = subprocess.run(["git", "show", f"{commit}:dvc.lock"], cwd=folder, capture_output=True, check=True).stdout
+        entry = lock.decode().split(f"- path: metrics/{path}\n")[1]
+        md5 = re.search(r"md5: ([0-9a-f]{32})", entry)[1]  # type: ignore[index]
+        (folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).unlink()
+    (folder / "metrics/funnel.png").unlink()
+    done = command(folder, "comment", "--base", "start")
+    assert done.returncode == 0, done.stderr
+    shown = (folder / done.stdout.strip()).read_text().split("### Pictures")[1]
+    assert re.search(
+        r"`metrics/funnel.png` changed \(start \(\w+\): not in the cache; workspace: not in the cache\)", shown
+    )
+    assert "![samples-lora.png, before and after](samples-lora.png)" in shown
+    assert "dreambooth" not in shown
+    with Image.open(folder / ".emblem/pull-request/samples-lora.png") as sheet:
+        assert sheet.getpixel((sheet.width - 10, sheet.height - 5)) == (0, 128, 0)
+
+
+def test_names_are_shown_as_they_are() -> None:
+    """Markdown and mentions in a branch's or file's name do nothing."""
+    assert code("@someone](http://x)") == "`@someone](http://x)`"
+    assert code("a`b``c") == "``` a`b``c ```"
+    assert code("two\nlines") == "`two lines`"
 
 
 def test_the_verdict_is_shown_after_and_before(comment: str) -> None:
@@ -247,7 +289,7 @@ stages:
     metrics:
       - metrics/score/lora.json: {cache: false}
     plots:
-      - metrics/samples/lora.png: {cache: false}
+      - metrics/samples/lora.png
 """
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from stages.check_cache.checks import check_entries
+from stages.check_cache.entries import cached_outputs
+
 ROOT = Path(__file__).parents[3]
 PIPELINE = """
 stages:
@@ -152,6 +155,29 @@ def test_a_folder_remote_is_checked_too(shared: Path, tmp_path: Path) -> None:
 def test_outside_a_repository_it_is_one_line(tmp_path: Path) -> None:
     done = check(tmp_path)
     assert (done.returncode, done.stderr) == (1, "error: this is no DVC repository\n")
+
+
+def test_what_is_kept_in_git_is_not_looked_for_in_the_cache(tmp_path: Path) -> None:
+    """A matrix's outputs by their methods, files beside dvc.yaml in a folder, and what was added by hand."""
+    repository = tmp_path / "repository"
+    inner = repository / "inner"
+    inner.mkdir(parents=True)
+    (inner / "dvc.yaml").write_text(
+        "stages:\n  train:\n    matrix: {method: [lora, dreambooth]}\n"
+        "    cmd: mkdir ${item.method} && echo ${item.method} > ${item.method}/weights && echo > ${item.method}.json\n"
+        "    outs: ['${item.method}']\n    metrics: ['${item.method}.json': {cache: false}]\n"
+    )
+    for command in ("git init -q", "dvc init -q", "dvc repro -q inner/dvc.yaml"):
+        run(repository, *command.split())
+    (repository / "photos").mkdir()
+    (repository / "photos/1.jpg").write_text("photo")
+    run(repository, "dvc", "add", "-q", "photos")
+    entries = cached_outputs(repository)
+    assert [entry.path for entry in entries] == ["inner/dreambooth", "inner/lora", "photos"]
+    cache = repository / ".dvc/cache"
+    assert set(check_entries(entries, cache)) == {None}
+    (cache / "files/md5").rename(cache / "files/moved")
+    assert [fault.kind for fault in check_entries(entries, cache) if fault] == ["missing"] * 3
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from stages.common.detector import first_class, load_detector, new_model, prepare, save_detector
+from stages.common.detector import load_detector, new_model, prepare, save_detector
 from stages.common.errors import UserError
+from stages.train_detector.training import first_class
 
 
 def test_a_picture_is_reduced_to_the_training_resolution_before_it_is_enlarged() -> None:

@@ -28,11 +28,6 @@ def test_the_shipped_parameters_pass() -> None:
     assert load_params(ROOT / "params.yaml").brand.word
 
 
-@pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.name)
-def test_the_profiles_pass(profile: Path) -> None:
-    load_params(profile)
-
-
 @pytest.mark.parametrize("written", ["5e-6", "5e-06", "0.000005", "5E-6"])
 def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
     path = changed(tmp_path, r"unet_lr: 0\.\d+", f"unet_lr: {written}")
@@ -56,7 +51,8 @@ def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
         (r"scheduler: dpm\+\+", "scheduler: dpmpp", "sample.scheduler = 'dpmpp': must be 'dpm"),
         (r"a mug with a \{token\} logo", "a mug", r"sample.prompts.3 = 'a mug': must contain \{token\} exactly once"),
         (r"seed: 20", "seed: [", "not readable as YAML"),
-        (r"- lora\n", "- dreambooth\n", "methods = .*: each method may be named once"),
+        (r"    prior_weight: 0.0", "    prior_weight: 0.5", "finetune.dreambooth.*prior_images = 0 must be at least 1"),
+        (r"seed: 20", "methods: [lora]\nseed: 20", "methods = .*unknown key.*finetune.<method>.epochs = 0"),
         (
             r"\n    precision: auto",
             "\n    precision: true",
@@ -68,6 +64,28 @@ def test_a_mistake_is_one_line(tmp_path: Path, pattern: str, replacement: str, s
     with pytest.raises(UserError, match=said) as error:
         load_params(changed(tmp_path, pattern, replacement))
     assert "\n" not in str(error.value)
+
+
+def test_a_method_without_epochs_is_left_out(tmp_path: Path) -> None:
+    params = load_params(changed(tmp_path, r"epochs: 30", "epochs: 0"))
+    assert params.methods == ["textual_inversion", "lora"]
+
+
+def test_at_least_one_method_is_trained(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(re.sub(r"epochs: 30", "epochs: 0", TEXT))
+    with pytest.raises(UserError, match="no method has any epochs"):
+        load_params(path)
+
+
+def test_a_change_leaves_the_rest_as_it_was() -> None:
+    params = load_params(ROOT / "params.yaml")
+    other = params.changed("finetune.lora", rank=3).changed("sample", steps=5)
+    assert (other.finetune.lora.rank, other.sample.steps) == (3, 5)
+    assert (
+        other.changed("finetune.lora", rank=params.finetune.lora.rank).changed("sample", steps=params.sample.steps)
+        == params
+    )
 
 
 def test_the_command_fails_in_one_line(tmp_path: Path) -> None:

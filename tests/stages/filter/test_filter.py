@@ -7,18 +7,22 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from demo.render import HUGO, draw, logo_bitmap, sample_scene
+from stages.common.detector import new_model, save_detector
 from stages.common.errors import UserError
 from stages.common.images import read_header
 from stages.common.params import Params, load_params
 from stages.common.tables import Row, read_table, write_table
-from stages.filter.__main__ import Judged, colours_of, difference_hash, filter_images, is_near_duplicate, read_decisions
+from stages.filter.__main__ import Paths, filter_images
+from stages.filter.decisions import read_decisions
+from stages.filter.finding import Finding
+from stages.filter.near_duplicates import colours_of, difference_hash, is_near_duplicate
 from tests.hostile_shop import huge_png
 from tests.shop_server import picture
 
@@ -45,9 +49,19 @@ def row_of(content: bytes, product: str, url: str, raw: Path) -> Row:
         told = {"width": 1, "height": 1, "exif_orientation": 1, "mode": "RGB"}
     (raw / "images").mkdir(parents=True, exist_ok=True)
     (raw / "images" / f"{sha256}.jpg").write_bytes(content)
-    return {"page_url": f"http://shop.invalid/{product}", "image_url": f"http://shop.invalid/{url}", "sha256": sha256,
-            "file": f"images/{sha256}.jpg", "bytes": len(content), **told, "product": product, "colour": "black",
-            "category": None, "robots": "allowed", "drop_reason": None}  # fmt: skip
+    return {
+        "page_url": f"http://shop.invalid/{product}",
+        "image_url": f"http://shop.invalid/{url}",
+        "sha256": sha256,
+        "file": f"images/{sha256}.jpg",
+        "bytes": len(content),
+        **told,
+        "product": product,
+        "colour": "black",
+        "category": None,
+        "robots": "allowed",
+        "drop_reason": None,
+    }
 
 
 def brand_folder(folder: Path, decisions: str = "") -> Path:
@@ -63,9 +77,14 @@ def brand_folder(folder: Path, decisions: str = "") -> Path:
 def photograph(seed: int, logo_width: float | None, colour: str = "black", quality: int = 85, size: int = 384) -> bytes:
     rng = np.random.default_rng(seed)
     scene = sample_scene(
-        rng, garment="sweater", colour=colour, wearer=None, brand=HUGO if logo_width else None, logo_width=logo_width,
+        rng,
+        garment="sweater",
+        colour=colour,
+        wearer=None,
+        brand=HUGO if logo_width else None,
+        logo_width=logo_width,
         background="studio",
-    )  # fmt: skip
+    )
     buffer = io.BytesIO()
     draw(scene, size, size).image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
@@ -74,10 +93,20 @@ def photograph(seed: int, logo_width: float | None, colour: str = "black", quali
 def run(params: Params, folder: Path, rows: list[Row], decisions: str = "") -> tuple[list[Row], dict[str, int]]:
     write_table(folder / "raw" / "manifest.jsonl", rows)
     brand = brand_folder(folder / "brand", decisions)
-    found = filter_images(
-        params, folder / "raw", brand, folder / "filtered", folder / "metrics", scratch_root=folder / "scratch"
+    found = filter_images(params, paths_in(folder, brand))
+    return found, json.loads((folder / "metrics/funnel.json").read_text())
+
+
+def paths_in(folder: Path, brand: Path) -> Paths:
+    return Paths(
+        raw=folder / "raw",
+        reference=brand / "reference.png",
+        decisions=brand / "keep_drop.csv",
+        detector=brand / "detector",
+        filtered=folder / "filtered",
+        metrics=folder / "metrics",
+        scratch=folder / "scratch",
     )
-    return found, json.loads((folder / "metrics/filter.json").read_text())
 
 
 def test_the_gate_on_the_demo_has_precision_1_and_recall_above_095(params: Params, tmp_path: Path) -> None:
@@ -105,9 +134,15 @@ def test_each_picture_has_one_reason_and_the_funnel_counts_them(params: Params, 
     large, small = photograph(1, 0.5), photograph(2, 0.2)
     again = photograph(1, 0.5, quality=45)
     contents = {
-        "large": large, "same": large, "resaved": again, "small": small, "none": photograph(3, None),
-        "html": b"<!doctype html><html></html>", "half": photograph(4, 0.5)[:4000], "huge": huge_png(),
-    }  # fmt: skip
+        "large": large,
+        "same": large,
+        "resaved": again,
+        "small": small,
+        "none": photograph(3, None),
+        "html": b"<!doctype html><html></html>",
+        "half": photograph(4, 0.5)[:4000],
+        "huge": huge_png(),
+    }
     rows = [row_of(content, "sweater", name, tmp_path / "raw") for name, content in contents.items()]
     unnamed = rows[0] | {
         "sha256": None,
@@ -119,11 +154,19 @@ def test_each_picture_has_one_reason_and_the_funnel_counts_them(params: Params, 
     found, funnel = run(params, tmp_path, [*rows, unnamed])
     reasons = {row["image_url"].removeprefix("http://shop.invalid/"): row["drop_reason"] for row in found}
     assert reasons == {
-        "large": None, "same": "same file as http://shop.invalid/large",
-        "resaved": "near-duplicate of http://shop.invalid/large", "small": "logo narrower than 20 px", "none": "no logo found",
-        "html": "HTML, not a picture", "half": "truncated file", "huge": "100 megapixels, more than 50", "x": "name without 'hugo'",
-    }  # fmt: skip
+        "large": None,
+        "same": "same file as http://shop.invalid/large",
+        "resaved": "near-duplicate of http://shop.invalid/large",
+        "small": "logo narrower than 20 px",
+        "none": "no logo found",
+        "html": "HTML, not a picture",
+        "half": "truncated file",
+        "huge": "100 megapixels, more than 50",
+        "x": "name without 'hugo'",
+    }
     assert funnel == {"crawled": 9, "named": 8, "decoded": 5, "unique": 4, "with_logo": 2, "large_enough": 1}
+    headlines = json.loads((tmp_path / "metrics/filter.json").read_text())
+    assert headlines == {"with_logo": 2, "large_enough": 1}
     assert (tmp_path / "metrics/funnel.png").stat().st_size > 5000
     assert read_table(tmp_path / "filtered/manifest.jsonl") == found
     kept = [row for row in found if row["file"]]
@@ -146,23 +189,26 @@ def test_a_persons_list_wins_over_the_machine(params: Params, tmp_path: Path) ->
 
 
 def test_colourways_and_other_products_are_never_merged(params: Params, tmp_path: Path) -> None:
-    shots = {("one", "a"): photograph(1, 0.5, "black"), ("one", "b"): photograph(1, 0.5, "blue"),
-             ("two", "c"): photograph(1, 0.5, "black", quality=45)}  # fmt: skip
+    shots = {
+        ("one", "a"): photograph(1, 0.5, "black"),
+        ("one", "b"): photograph(1, 0.5, "blue"),
+        ("two", "c"): photograph(1, 0.5, "black", quality=45),
+    }
     rows = [row_of(content, product, name, tmp_path / "raw") for (product, name), content in shots.items()]
     found, _ = run(params, tmp_path, rows)
     assert all(row["drop_reason"] is None for row in found)
 
 
 def test_a_pictures_copy_is_near_and_a_colourway_is_not() -> None:
-    def judged(content: bytes) -> Judged:
+    def finding(content: bytes) -> Finding:
         image = Image.open(io.BytesIO(content)).convert("RGB")
-        return Judged("", None, *image.size, None, 0.0, difference_hash(image), colours_of(image))
+        return Finding("", None, *image.size, None, 0.0, difference_hash(image), colours_of(image))
 
     shot = photograph(5, None, "black")
-    assert is_near_duplicate(judged(shot), judged(photograph(5, None, "black", quality=40)), 4)
-    assert is_near_duplicate(judged(shot), judged(photograph(5, None, "black", size=256)), 4)
-    assert not is_near_duplicate(judged(shot), judged(photograph(5, None, "purple")), 4)
-    assert not is_near_duplicate(judged(shot), judged(photograph(6, None, "black")), 4)
+    assert is_near_duplicate(finding(shot), finding(photograph(5, None, "black", quality=40)), 4)
+    assert is_near_duplicate(finding(shot), finding(photograph(5, None, "black", size=256)), 4)
+    assert not is_near_duplicate(finding(shot), finding(photograph(5, None, "purple")), 4)
+    assert not is_near_duplicate(finding(shot), finding(photograph(6, None, "black")), 4)
 
 
 def test_the_same_input_gives_the_same_bytes(params: Params, tmp_path: Path) -> None:
@@ -182,23 +228,40 @@ def test_no_logo_at_all_is_an_error(params: Params, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wrong"),
-    [("sha,decision\n", "first line"), (f"sha256,decision\n{'a' * 64},perhaps\n", "keep or drop"),
-     (f"sha256,decision\n{'a' * 64},keep\n{'a' * 64},drop\n", "to be kept and to be dropped")],
-)  # fmt: skip
-def test_a_bad_keep_drop_list_is_told_with_its_line(text: str, wrong: str, tmp_path: Path) -> None:
+    [
+        ("sha,decision\n", "first line"),
+        (f"sha256,decision\n{'a' * 64},perhaps\n", "keep or drop"),
+        (f"sha256,decision\n{'a' * 64},keep\n{'a' * 64},drop\n", "to be kept and to be dropped"),
+    ],
+)
+def test_a_bad_keep_drop_list_is_reported_with_its_line(text: str, wrong: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(UserError, match=wrong):
         read_decisions(tmp_path / "list.csv")
 
 
 def test_the_detector_as_matcher_needs_a_detector(params: Params, tmp_path: Path) -> None:
-    with_detector: Any = params.model_copy(update={"filter": params.filter.model_copy(update={"matcher": "detector"})})
+    with_detector = params.changed("filter", matcher="detector")
     row = row_of(photograph(1, 0.5), "p", "1", tmp_path / "raw")
     write_table(tmp_path / "raw/manifest.jsonl", [row])
-    folders = [
-        tmp_path / "raw",
-        brand_folder(tmp_path / "brand"),
-        *(tmp_path / name for name in ("f", "m", "none", "s")),
-    ]
-    with pytest.raises(UserError, match="not there"):
-        filter_images(with_detector, *folders)
+    paths = paths_in(tmp_path, brand_folder(tmp_path / "brand"))
+    paths.detector.mkdir()  # as it is in git: with a README.md alone
+    with pytest.raises(UserError, match=r"detector.safetensors is not there .cp models/detector"):
+        filter_images(with_detector, paths)
+
+
+def test_the_detector_as_matcher_has_a_threshold_of_its_own(params: Params, tmp_path: Path) -> None:
+    """It decides on the pictures on which the matcher found nothing."""
+    torch.manual_seed(1)
+    model = new_model()
+    for name, parameter in model.named_parameters():
+        if name.endswith("cv3.0.2.bias"):
+            parameter.data += 12  # an untrained head hardly fires: make it fire everywhere
+    paths = paths_in(tmp_path, brand_folder(tmp_path / "brand"))
+    save_detector(model, paths.detector, 128, 64)
+    rows = [row_of(photograph(1, 0.5), "p", "1", tmp_path / "raw"), row_of(picture(1), "q", "2", tmp_path / "raw")]
+    write_table(tmp_path / "raw/manifest.jsonl", rows)
+    for confidence, kept in ((0.0, 2), (1.0, 1)):
+        changed = params.changed("filter", matcher="detector", detector_confidence=confidence)
+        found = filter_images(changed.changed("score", threshold=0.5), paths)
+        assert sum(row["file"] is not None for row in found) == kept

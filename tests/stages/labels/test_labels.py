@@ -12,7 +12,9 @@ from click.testing import CliRunner
 
 from stages.common.errors import UserError
 from stages.common.tables import Row, read_table, write_table
-from stages.labels.__main__ import FORMATS, check, export_labels, import_labels, main, sha256_in
+from stages.labels.__main__ import FORMATS, main
+from stages.labels.checks import check
+from stages.labels.exchange import export_labels, import_labels, sha256_in
 from tests.shop_server import picture
 
 A, B, C = (hashlib.sha256(text).hexdigest() for text in (b"a", b"b", b"c"))
@@ -66,8 +68,10 @@ def test_labels_come_back_from_every_tool_as_they_went(
 
 def test_an_import_replaces_only_the_rows_it_names(folders: tuple[Path, Path], tmp_path: Path) -> None:
     brand, raw = folders
-    coco = {"images": [{"id": 7, "file_name": f"up/{A}.jpg", "width": 400, "height": 300}],
-            "annotations": [{"id": 1, "image_id": 7, "bbox": [0, 0, 40, 30]}]}  # fmt: skip
+    coco = {
+        "images": [{"id": 7, "file_name": f"up/{A}.jpg", "width": 400, "height": 300}],
+        "annotations": [{"id": 1, "image_id": 7, "bbox": [0, 0, 40, 30]}],
+    }
     (tmp_path / "coco.json").write_text(json.dumps(coco))
     assert import_labels("coco", tmp_path / "coco.json", brand, raw) == 1
     rows = read_table(brand / "labels.jsonl")
@@ -89,8 +93,10 @@ def test_a_turned_label_studio_box_becomes_the_box_around_it(folders: tuple[Path
     brand, raw = folders
     value = {"x": 50, "y": 50, "width": 10, "height": 20, "rotation": 90, "rectanglelabels": ["logo"]}
     result = {"type": "rectanglelabels", "original_width": 400, "original_height": 300, "value": value}
-    tasks = [{"id": 1, "data": {"image": f"/data/upload/3/ab12cd34-{A}.jpg"}, "annotations": [{"result": [result]}]},
-             {"id": 2, "data": {"image": f"/data/upload/3/ab12cd35-{B}.jpg"}, "annotations": []}]  # fmt: skip
+    tasks = [
+        {"id": 1, "data": {"image": f"/data/upload/3/ab12cd34-{A}.jpg"}, "annotations": [{"result": [result]}]},
+        {"id": 2, "data": {"image": f"/data/upload/3/ab12cd35-{B}.jpg"}, "annotations": []},
+    ]
     (tmp_path / "ls.json").write_text(json.dumps(tasks))
     assert import_labels("label-studio", tmp_path / "ls.json", brand, raw) == 1
     # 40 x 60 pixels from (200, 150), turned clockwise by a right angle about that corner: it now lies to the left.
@@ -100,8 +106,10 @@ def test_a_turned_label_studio_box_becomes_the_box_around_it(folders: tuple[Path
 def test_a_bad_import_tells_everything_and_changes_nothing(folders: tuple[Path, Path], tmp_path: Path) -> None:
     brand, raw = folders
     before = (brand / "labels.jsonl").read_bytes()
-    images = [{"id": n, "file_name": name, "width": w, "height": h}
-              for n, (name, w, h) in enumerate([(f"{A}.png", 400, 300), (f"{B}.png", 300, 400), ("holiday.png", 10, 10)])]  # fmt: skip
+    images = [
+        {"id": n, "file_name": name, "width": w, "height": h}
+        for n, (name, w, h) in enumerate([(f"{A}.png", 400, 300), (f"{B}.png", 300, 400), ("holiday.png", 10, 10)])
+    ]
     boxes = [
         {"id": 1, "image_id": 0, "bbox": [390, 0, 40, 30]},
         {"id": 2, "image_id": 0, "bbox": [1, 1, 0, 5]},
@@ -145,15 +153,24 @@ def test_every_bad_row_is_reported_at_once(folders: tuple[Path, Path]) -> None:
         [extra | {"file": f"extra/{sha256}.jpg"}, extra | {"sha256": A, "file": "../../etc/passwd"}],
     )
     told = "\n".join(check(brand, raw)[0])
-    for piece in ("has no area", "leaves the picture", "must be four numbers", "drawn twice", "labelled twice", "orientation",
-                  "is no picture of the shop", "width, height, product, source missing", "no such file in"):  # fmt: skip
+    for piece in (
+        "has no area",
+        "leaves the picture",
+        "must be four numbers",
+        "drawn twice",
+        "labelled twice",
+        "orientation",
+        "is no picture of the shop",
+        "width, height, product, source missing",
+        "no such file in",
+    ):
         assert piece in told, piece
     result = CliRunner().invoke(main, ["check", "--brand", str(brand), "--raw", str(raw)])
     assert result.exit_code == 1
     assert "problems in 7 rows" in result.output
 
 
-def test_the_repositorys_own_labels_are_good(tmp_path: Path) -> None:
+def test_the_labels_of_this_repository_are_good(tmp_path: Path) -> None:
     brand = Path(__file__).parents[3] / "data/brand"
     assert check(brand, tmp_path)[0] == []
 

@@ -11,19 +11,23 @@ from PIL import Image
 from stages.common.checkpoints import by_epoch, summarise
 from stages.common.errors import UserError
 from stages.common.files import write_json
+from stages.common.params import Params
 from stages.common.tables import write_table
-from stages.report.__main__ import report, table_2
+from stages.report.__main__ import Paths, report
+from stages.report.tables import table_2
 from tests.scored_world import demo_params, scored_rows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-AXE = Path(__file__).parents[3] / "vendor" / "axe-core" / "axe.min.js"
+AXE = Path(__file__).parents[2] / "vendor" / "axe-core" / "axe.min.js"
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)")
 
 EPOCHS = range(0, 31, 3)
 QUALITY = {"dreambooth": (0.9, 0.5), "textual_inversion": (0.2, 0.0), "lora": (0.6, 0.0)}
 
 
-def write_world(folder: Path, seeds: int, epochs: range = EPOCHS) -> None:
+def write_world(
+    folder: Path, seeds: int, epochs: range = EPOCHS, quality: dict[str, tuple[float, float]] = QUALITY
+) -> None:
     """Everything that the report reads: three methods, of which DreamBooth scores highest and copies."""
     metrics, samples = folder / "metrics", folder / "samples"
     picture = folder / "picture.png"
@@ -31,7 +35,7 @@ def write_world(folder: Path, seeds: int, epochs: range = EPOCHS) -> None:
     options = {"confidence": 0.95, "samples": 100, "seed": 0}
     untuned = scored_rows("base", {0: 0.0}, seeds=seeds)
     write_table(folder / "scores" / "base.jsonl", untuned)
-    for method, (best, copied) in QUALITY.items():
+    for method, (best, copied) in quality.items():
         rows = scored_rows(method, {e: best * min(1, e / 15) for e in epochs if e}, seeds=seeds, memorised=copied)
         write_table(folder / "scores" / f"{method}.jsonl", rows)
         summaries = [{"epoch": e} | summarise(of, **options) for e, of in by_epoch([*untuned, *rows]).items()]
@@ -46,16 +50,14 @@ def write_world(folder: Path, seeds: int, epochs: range = EPOCHS) -> None:
     (folder / "captioned").mkdir()
     for name in ("000.png", "001.png"):
         shutil.copyfile(picture, folder / "captioned" / name)
-    write_json(metrics / "filter.json", {"crawled": 1200, "named": 700, "unique": 600, "with_logo": 150})
+    write_json(metrics / "funnel.json", {"crawled": 1200, "named": 700, "unique": 600, "with_logo": 150})
     shutil.copyfile(picture, metrics / "funnel.png")
 
 
-def make(folder: Path) -> Path:
-    params = demo_params()
-    report(
-        params, scores=folder / "scores", samples=folder / "samples", captioned=folder / "captioned",
-        metrics=folder / "metrics",
-    )  # fmt: skip
+def make(folder: Path, params: Params | None = None) -> Path:
+    """Run the stage on that world; returns the folder of what it wrote."""
+    paths = Paths(folder / "scores", folder / "samples", folder / "captioned", folder / "metrics")
+    report(params or demo_params(), paths)
     return folder / "metrics"
 
 
@@ -80,8 +82,11 @@ def test_markdown_names_the_verdict_the_table_and_what_the_gates_rejected(page_f
 def test_table_2_holds_the_best_three_of_each_method_by_the_papers_mean() -> None:
     epochs = {"lora": {0: {"mean": 0.0}, 3: {"mean": 0.2}, 6: {"mean": 0.5}, 9: {"mean": 0.3}, 12: {"mean": 0.1}}}
     assert [name for name, _ in table_2(epochs, 3)] == [
-        "LoRA, epoch 6", "LoRA, epoch 9", "LoRA, epoch 3", "Untuned base (epoch 0)",
-    ]  # fmt: skip
+        "LoRA, epoch 6",
+        "LoRA, epoch 9",
+        "LoRA, epoch 3",
+        "Untuned base (epoch 0)",
+    ]
 
 
 def test_the_same_input_gives_the_same_page(tmp_path: Path) -> None:
@@ -94,12 +99,54 @@ def test_the_same_input_gives_the_same_page(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_said_to_be_unavailable(tmp_path: Path) -> None:
     write_world(tmp_path, seeds=2, epochs=range(0, 7, 3))
-    (tmp_path / "metrics" / "filter.json").unlink()
+    (tmp_path / "metrics" / "funnel.json").unlink()
     shutil.rmtree(tmp_path / "metrics" / "finetune")
     html = (make(tmp_path) / "report" / "index.html").read_text()
-    assert "Unavailable: metrics/filter.json" in html
-    assert "Unavailable: metrics/detector.json" in html
+    assert "Unavailable: metrics/funnel.json" in html
+    assert "Unavailable: metrics/detector_details.json" in html
     assert "Training loss: unavailable" in html
+
+
+def test_the_verdict_is_a_file_with_the_numbers_of_the_page(page_folder: Path) -> None:
+    verdict = json.loads((page_folder / "verdict.json").read_text())
+    text = (page_folder / "report.md").read_text()
+    assert verdict["ship"]["method"] == "lora"
+    assert f"Ship **LoRA, epoch {verdict['ship']['epoch']}**. {verdict['reason']}" in text
+    n = verdict["numbers"]
+    shown = f"{n['joint_success']:.2f} ({n['joint_success_low']:.2f} to {n['joint_success_high']:.2f})"
+    assert f"Joint success {shown}" in text
+    assert f"Pictures {n['images']}." in text
+    assert {row["method"] for row in verdict["rejected"]} == {"dreambooth"}
+    assert all("copies training pictures" in row["why"] for row in verdict["rejected"])
+    assert verdict["not_distinguishable"]
+    for row in verdict["not_distinguishable"]:
+        assert row["low"] <= 0 <= row["high"]
+    assert verdict["confidence"] == 0.95
+
+
+def test_a_verdict_to_ship_nothing_says_why(tmp_path: Path) -> None:
+    write_world(tmp_path, seeds=2, epochs=range(0, 4, 3), quality=dict.fromkeys(QUALITY, (0.0, 0.0)))
+    verdict = json.loads((make(tmp_path) / "verdict.json").read_text())
+    assert verdict["ship"] is None
+    assert "readable logo" in verdict["reason"]
+    assert verdict["numbers"] == {}
+
+
+def test_a_method_that_is_left_out_is_not_looked_for(tmp_path: Path) -> None:
+    write_world(tmp_path, seeds=2, epochs=range(0, 4, 3))
+    (tmp_path / "scores" / "dreambooth.jsonl").unlink()
+    shutil.rmtree(tmp_path / "samples" / "dreambooth")
+    metrics = make(tmp_path, demo_params().changed("finetune.dreambooth", epochs=0))
+    assert "DreamBooth" not in (metrics / "report.md").read_text()
+    assert "dreambooth" not in (metrics / "verdict.json").read_text()
+    assert not (metrics / "report" / "images" / "dreambooth").exists()
+
+
+def test_a_scored_picture_that_is_missing_is_one_line(tmp_path: Path) -> None:
+    write_world(tmp_path, seeds=2, epochs=range(0, 4, 3))
+    (tmp_path / "samples" / "lora" / "epoch-03" / "p00-s00.png").unlink()
+    with pytest.raises(UserError, match=r"p00-s00\.png: no such file, but it is scored"):
+        make(tmp_path)
 
 
 def test_a_method_without_scores_is_one_line(tmp_path: Path) -> None:

@@ -10,9 +10,15 @@ from tests.pictures import boxes, photograph, pixels
 
 @pytest.mark.parametrize(
     ("prompt", "colour"),
-    [("a blue sweater with a <hugo> logo", "blue"), ("a Gray hat", "grey"), ("a bored man", None), ("a mug", None),
-     ("a green t-shirt, red logo", "green"), ("a bottle of perfume", None)],
-)  # fmt: skip
+    [
+        ("a blue sweater with a <hugo> logo", "blue"),
+        ("a Gray hat", "grey"),
+        ("a bored man", None),
+        ("a mug", None),
+        ("a green t-shirt, red logo", "green"),
+        ("a bottle of perfume", None),
+    ],
+)
 def test_colour_asked(prompt: str, colour: str | None) -> None:
     assert colour_asked(prompt) == colour
 

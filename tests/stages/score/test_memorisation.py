@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.score.memorisation import TrainingSet, diversity
+from stages.score.memorisation import TrainingSet
 from stages.score.similarity import describe, similarity
 from tests.pictures import GARMENTS, boxes, pasted, photograph, pixels, training_pictures, with_noise
 
@@ -79,11 +79,3 @@ def test_a_copied_logo_on_another_picture_is_no_copy(training: TrainingSet, draw
 def test_one_training_picture_has_no_distribution() -> None:
     with pytest.raises(ValueError, match="two"):
         TrainingSet(["a"], [pixels(photograph(1))], [[]], 95.0)
-
-
-def test_diversity_is_zero_for_one_picture_repeated_and_higher_for_others() -> None:
-    picture = pixels(photograph(1))
-    assert diversity(describe([picture] * 3)) == pytest.approx([0, 0, 0], abs=1e-3)
-    several = diversity(describe([pixels(photograph(i)) for i in range(6)]))
-    assert min(v for v in several if v is not None) > 0.2
-    assert diversity(describe([picture])) == [None]

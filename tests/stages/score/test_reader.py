@@ -1,16 +1,13 @@
-"""The OCR reads the demo's words through EasyOCR, offline, and refuses weights that are more than tensors."""
+"""The OCR reads the demo's words with EasyOCR's networks, offline, and each word whatever else it is given."""
 
-import pickle
-import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from demo.render import BRANDS, HUGO, Brand
-from stages.common.errors import UserError
-from stages.score.reader import Reader, grow_box, load_reader, word_read
+from stages.score.reader import Reader, grow_box, load_reader
+from stages.score.words import word_read
 from tests.pictures import photograph, pixels
 
 SHIPPED = Path(__file__).parents[3] / "demo" / "weights" / "reader"
@@ -73,30 +70,3 @@ def test_finding_text_without_its_weights_is_refused(reader: Reader) -> None:
     assert not reader.finds_text
     with pytest.raises(ValueError, match="text detector"):
         reader.find([])
-
-
-def test_a_pickle_in_the_weights_is_never_run(tmp_path: Path) -> None:
-    class Attack:
-        def __reduce__(self) -> tuple:
-            return (Path.touch, (tmp_path / "run",))
-
-    shutil.copytree(SHIPPED, tmp_path / "reader")
-    (tmp_path / "reader" / "reader.pth").write_bytes(pickle.dumps({"module.x": Attack()}))
-    with pytest.raises(UserError, match="more than tensors"):
-        load_reader(tmp_path / "reader")
-    assert not (tmp_path / "run").exists()
-
-
-def test_missing_weights_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no OCR weights"):
-        load_reader(tmp_path)
-    (tmp_path / "reader.pth").touch()
-    with pytest.raises(UserError, match=r"reader\.py: no such file"):
-        load_reader(tmp_path)
-
-
-def test_loading_leaves_the_module_path_as_it_was(reader: Reader) -> None:
-    path, module = list(sys.path), sys.modules.get("reader")
-    load_reader(SHIPPED)
-    assert sys.path == path
-    assert sys.modules.get("reader") is module

@@ -1,6 +1,7 @@
 """Planted models come out as what they are, and the stage's files are complete and repeatable."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,17 @@ import pytest
 
 from stages.common.checkpoints import best_epoch, by_epoch, split_by_seed, summarise
 from stages.common.errors import UserError
-from stages.common.tables import Row, read_table
-from stages.score.__main__ import load_training_set, score, score_rows
+from stages.common.tables import Row, read_table, write_table
+from stages.score.__main__ import Paths, score
+from stages.score.columns import Judges, score_rows
+from stages.score.memorisation import load_training_set
+from stages.score.summary import HEADLINE
 from tests.pictures import boxes, pasted, photograph, pixels, training_pictures, with_noise
 from tests.scored_world import (
     EMPTY_BOX,
     BrightLetterReader,
     Draw,
-    RedBoxFinder,
+    RedBoxDetector,
     demo_params,
     good_model,
     write_captioned,
@@ -31,13 +35,17 @@ def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_captioned(tmp_path_factory.mktemp("world") / "captioned")
 
 
+def stand_ins(**others: object) -> Judges:
+    """Judges that need no weights."""
+    return Judges(**({"detector": RedBoxDetector(), "reader": BrightLetterReader()} | others))  # type: ignore[arg-type]
+
+
 def numbers_of(draw: Draw, captioned: Path, folder: Path) -> Row:
     """The summary of a planted model with the stand-in detector and OCR."""
     samples = write_samples(folder / "samples", "lora", {3: draw})
     training = load_training_set(captioned, 95.0)
     manifest = read_table(samples / "lora" / "manifest.jsonl")
-    finder, reader = RedBoxFinder(), BrightLetterReader()
-    rows = score_rows(manifest, samples / "lora", demo_params(), finder, reader, None, training)  # type: ignore[arg-type]
+    rows = score_rows(manifest, samples / "lora", demo_params(), stand_ins(training=training))
     return summarise(rows, **OPTIONS)
 
 
@@ -107,10 +115,18 @@ def test_what_cannot_be_computed_is_named_and_not_zero(captioned: Path, tmp_path
 def _rows(entries: list[tuple[int, int, int, float, int]]) -> list[Row]:
     """Scored pictures from (epoch, prompt, seed, od, ocr)."""
     return [
-        {"epoch": e, "prompt_index": p, "seed_index": s, "plain": False, "od": od, "ocr": ocr,
-         "joint": int(od > 0 and ocr), "edit_distance": 1 - ocr}
+        {
+            "epoch": e,
+            "prompt_index": p,
+            "seed_index": s,
+            "plain": False,
+            "od": od,
+            "ocr": ocr,
+            "joint": int(od > 0 and ocr),
+            "edit_distance": 1 - ocr,
+        }
         for e, p, s, od, ocr in entries
-    ]  # fmt: skip
+    ]
 
 
 def test_the_papers_score_is_the_mean_of_both_means() -> None:
@@ -132,39 +148,99 @@ def test_selection_and_report_use_different_seeds() -> None:
     assert list(by_epoch(rows)) == [3]
 
 
-def test_the_stage_writes_its_files_and_repeats_them_byte_for_byte(captioned: Path, tmp_path: Path) -> None:
-    samples = write_samples(tmp_path / "samples", "lora", {3: good_model, 6: good_model}, seeds=2)
-    write_samples(samples, "base", {0: good_model}, seeds=2)
+@pytest.fixture
+def paths(captioned: Path, tmp_path: Path) -> Paths:
+    """The stage's folders, with untrained networks and without a CLIP (an empty folder)."""
     detector, reader = write_untrained_weights(tmp_path)
-    params = demo_params()
-    contents = []
-    for name in ("first", "second"):
-        out = tmp_path / name
-        untuned, result = (
-            score(
-                params, method, samples=samples, captioned=captioned, detector=detector, start=detector, reader=reader,
-                clip=tmp_path / "none", scores=out, metrics=out,
-            )
-            for method in ("base", "lora")
-        )  # fmt: skip
-        contents.append({p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()})
+    (tmp_path / "clip").mkdir()
+    return Paths(
+        samples=tmp_path / "samples",
+        captioned=captioned,
+        detector=detector,
+        generic_logo_detector=detector,
+        reader=reader,
+        clip=tmp_path / "clip",
+        scores=tmp_path / "scores",
+        metrics=tmp_path / "metrics",
+    )
+
+
+def written(*folders: Path) -> dict[Path, bytes]:
+    """The files below some folders."""
+    return {file: file.read_bytes() for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def test_the_stage_writes_its_files_and_repeats_them_byte_for_byte(paths: Paths) -> None:
+    write_samples(paths.samples, "lora", {3: good_model, 6: good_model}, seeds=2)
+    write_samples(paths.samples, "base", {0: good_model}, seeds=2)
+    params, contents = demo_params(), []
+    for _ in range(2):
+        untuned, details = (score(params, method, paths) for method in ("base", "lora"))
+        contents.append(written(paths.scores, paths.metrics))
     assert contents[0] == contents[1]
-    rows = read_table(tmp_path / "first" / "lora.jsonl")
-    manifest = read_table(samples / "lora" / "manifest.jsonl")
+    files = {path.relative_to(paths.metrics.parent).as_posix() for path in contents[0]}
+    assert files == {
+        "scores/base.jsonl",
+        "scores/lora.jsonl",
+        "metrics/details/lora.json",
+        "metrics/epochs/lora.json",
+        "metrics/score/lora.json",
+    }
+    assert untuned == {}  # the untuned base has no checkpoint that could be the best
+    rows = read_table(paths.scores / "lora.jsonl")
+    manifest = read_table(paths.samples / "lora" / "manifest.jsonl")
     assert [{key: row[key] for key in manifest[0]} for row in rows] == manifest
-    assert result["best_epoch"] in (3, 6)
-    assert {"mean_od", "mean_ocr", "mean", "images", "selected", "epoch_0", "better_than_epoch_0"} <= result.keys()
-    epochs = json.loads((tmp_path / "first" / "epochs" / "lora.json").read_text())
+    assert details["best_epoch"] in (3, 6)
+    assert {"mean_od", "mean_ocr", "mean", "images", "selected", "epoch_0", "better_than_epoch_0"} <= details.keys()
+    assert json.loads((paths.metrics / "details" / "lora.json").read_text()) == details
+    epochs = json.loads((paths.metrics / "epochs" / "lora.json").read_text())
     assert [row["epoch"] for row in epochs] == [0, 3, 6]
-    assert epochs[0] == {"epoch": 0} | untuned == {"epoch": 0} | result["epoch_0"]
-    assert json.loads((tmp_path / "first" / "score" / "base.json").read_text()) == untuned
-    assert {row["epoch"] for row in read_table(tmp_path / "first" / "base.jsonl")} == {0}
+    assert epochs[0] == {"epoch": 0} | details["epoch_0"]
+    assert {row["epoch"] for row in read_table(paths.scores / "base.jsonl")} == {0}
 
 
-def test_a_method_is_not_scored_before_the_untuned_base(captioned: Path, tmp_path: Path) -> None:
-    samples = write_samples(tmp_path / "samples", "lora", {3: good_model}, seeds=1)
+def test_the_headline_is_eight_of_the_details_and_leaves_out_what_is_unavailable(paths: Paths) -> None:
+    write_samples(paths.samples, "base", {0: good_model}, seeds=2)
+    score(demo_params(), "base", paths)
+    for prompts in ("with", "without"):
+        write_samples(paths.samples, "lora", {3: good_model}, seeds=2)
+        if prompts == "without":
+            manifest = paths.samples / "lora" / "manifest.jsonl"
+            write_table(manifest, [row for row in read_table(manifest) if not row["plain"]])
+        details = score(demo_params(), "lora", paths)
+        numbers = json.loads((paths.metrics / "score" / "lora.json").read_text())
+        assert len(HEADLINE) == 8
+        assert list(numbers) == [key for key in HEADLINE if prompts == "with" or key != "prior_drift"]
+        assert numbers == {key: details[key] for key in numbers}
+        shutil.rmtree(paths.samples / "lora")
+
+
+def test_a_method_that_is_left_out_has_files_without_content(paths: Paths, capsys: pytest.CaptureFixture) -> None:
+    write_table(paths.samples / "dreambooth" / "manifest.jsonl", [])
+    assert score(demo_params(), "dreambooth", paths) == {}
+    assert capsys.readouterr().out.count("\n") == 1
+    assert {
+        p.relative_to(paths.metrics.parent).as_posix(): c for p, c in written(paths.scores, paths.metrics).items()
+    } == {
+        "scores/dreambooth.jsonl": b"",
+        "metrics/epochs/dreambooth.json": b"[]\n",
+        "metrics/details/dreambooth.json": b"{}\n",
+        "metrics/score/dreambooth.json": b"{}\n",
+    }
+
+
+def test_a_method_is_not_scored_before_the_untuned_base(paths: Paths) -> None:
+    write_samples(paths.samples, "lora", {3: good_model}, seeds=1)
     with pytest.raises(UserError, match=r"base\.jsonl: no such file"):
-        score(demo_params(), "lora", samples=samples, captioned=captioned, scores=tmp_path, metrics=tmp_path)
+        score(demo_params(), "lora", paths)
+
+
+@pytest.mark.parametrize(("method", "drawn"), [("lora", 0), ("base", 3)])
+def test_pictures_of_the_wrong_checkpoints_are_refused(paths: Paths, method: str, drawn: int) -> None:
+    write_samples(paths.samples, method, {drawn: good_model}, seeds=1)
+    write_table(paths.scores / "base.jsonl", [])
+    with pytest.raises(UserError, match=r"manifest\.jsonl: has no picture of (a tuned|the untuned)"):
+        score(demo_params(), method, paths)
 
 
 def test_the_word_is_read_where_the_detector_finds_nothing(captioned: Path, tmp_path: Path) -> None:
@@ -177,10 +253,9 @@ def test_the_word_is_read_where_the_detector_finds_nothing(captioned: Path, tmp_
     samples = write_samples(tmp_path / "samples", "lora", {3: good_model}, seeds=1)
     manifest = read_table(samples / "lora" / "manifest.jsonl")
     found = {}
-    for name, finder in (("alone", None), ("found", RedBoxFinder())):
-        rows = score_rows(
-            manifest, samples / "lora", demo_params(), Blind(), BrightLetterReader(), None, None, finder  # type: ignore[arg-type]
-        )  # fmt: skip
+    for name, generic in (("alone", None), ("found", RedBoxDetector())):
+        judges = stand_ins(detector=Blind(), generic_logo_detector=generic)
+        rows = score_rows(manifest, samples / "lora", demo_params(), judges)
         found[name] = [row for row in rows if not row["plain"]]
     assert {row["ocr"] for row in found["alone"]} == {0}
     assert sum(row["ocr"] for row in found["found"]) >= 0.7 * len(found["found"])
@@ -193,4 +268,4 @@ def test_a_missing_picture_is_named_in_one_line(captioned: Path, tmp_path: Path)
     (samples / "lora" / "epoch-03" / "p01-s00.png").write_bytes(b"nothing")
     manifest = read_table(samples / "lora" / "manifest.jsonl")
     with pytest.raises(UserError, match=r"p01-s00\.png: not a picture"):
-        score_rows(manifest, samples / "lora", demo_params(), RedBoxFinder(), BrightLetterReader(), None, None)  # type: ignore[arg-type]
+        score_rows(manifest, samples / "lora", demo_params(), stand_ins())

@@ -2,24 +2,57 @@
 
 import pytest
 
-from stages.score.reader import edit_distance, word_read
-from stages.score.words import levenshtein
+from stages.score.words import edit_distance, levenshtein, word_read
 
 
 @pytest.mark.parametrize(
     "readings",
-    [["HUGO"], ["hugo"], ["Hugo"], ["hUgO"], ["HUG0"], ["hug0"], [" HUGO "], ["HUGO."], ["HUGO BOSS"], ["by hugo,"],
-     ["SALE", "HUGO"], ["", "Hug0"], ["HUGO-BOSS"], ["HUGO\n"], "HUGO"],
-)  # fmt: skip
+    [
+        ["HUGO"],
+        ["hugo"],
+        ["Hugo"],
+        ["hUgO"],
+        ["HUG0"],
+        ["hug0"],
+        [" HUGO "],
+        ["HUGO."],
+        ["HUGO BOSS"],
+        ["by hugo,"],
+        ["SALE", "HUGO"],
+        ["", "Hug0"],
+        ["HUGO-BOSS"],
+        ["HUGO\n"],
+        "HUGO",
+    ],
+)
 def test_read(readings: list[str]) -> None:
     assert word_read(readings, "HUGO")
 
 
 @pytest.mark.parametrize(
     "readings",
-    [[], [""], ["HUCO"], ["HUGQ"], ["HUGE"], ["HUG"], ["UGO"], ["HUGOO"], ["HUUGO"], ["HUG O"], ["HU", "GO"], ["OGUH"],
-     ["HU60"], ["HUGOS"], ["THUGO"], ["0"], ["HUGOBOSS"], ["MUGO"], ["GUHO"]],
-)  # fmt: skip
+    [
+        [],
+        [""],
+        ["HUCO"],
+        ["HUGQ"],
+        ["HUGE"],
+        ["HUG"],
+        ["UGO"],
+        ["HUGOO"],
+        ["HUUGO"],
+        ["HUG O"],
+        ["HU", "GO"],
+        ["OGUH"],
+        ["HU60"],
+        ["HUGOS"],
+        ["THUGO"],
+        ["0"],
+        ["HUGOBOSS"],
+        ["MUGO"],
+        ["GUHO"],
+    ],
+)
 def test_not_read(readings: list[str]) -> None:
     assert not word_read(readings, "HUGO")
 
@@ -37,9 +70,19 @@ def test_a_word_must_be_one() -> None:
 
 @pytest.mark.parametrize(
     ("readings", "distance"),
-    [(["HUGO"], 0), (["hug0"], 0), (["HUCO"], 0.25), (["HUG"], 0.25), (["HUGOS"], 0.2), ([], 1), ([""], 1),
-     (["SALE", "HUCO"], 0.25), (["XYZW"], 1), (["HUGO BOSS"], 0)],
-)  # fmt: skip
+    [
+        (["HUGO"], 0),
+        (["hug0"], 0),
+        (["HUCO"], 0.25),
+        (["HUG"], 0.25),
+        (["HUGOS"], 0.2),
+        ([], 1),
+        ([""], 1),
+        (["SALE", "HUCO"], 0.25),
+        (["XYZW"], 1),
+        (["HUGO BOSS"], 0),
+    ],
+)
 def test_edit_distance(readings: list[str], distance: float) -> None:
     assert edit_distance(readings, "HUGO") == pytest.approx(distance)
 

@@ -1,49 +1,50 @@
-"""One product, declared in each of the ways that shops know: all give the same name, colour and pictures."""
+"""Which pages show the same product."""
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
-import pytest
-
-from stages.scrape.products import read_page
-
-URL = "https://shop.test/p/red-mug"
-PICTURES = ["https://shop.test/large/1.jpg", "https://shop.test/large/2.jpg"]
-BODY = '<h1>HUGO Mug</h1><img src="/large/1.jpg" width=800 height=800><img src="/large/2.jpg" width=800 height=800>'
-
-JSON_LD = {"@context": "https://schema.org", "@type": "Product", "name": "HUGO Mug", "color": "red", "image": PICTURES}
-WAYS = {
-    "json-ld": f'<html><head><script type="application/ld+json">{json.dumps(JSON_LD)}</script></head><body>{BODY}',
-    "json-ld in a graph": '<html><head><script type="application/ld+json">'
-    f"{json.dumps({'@graph': [{'@type': 'WebPage'}, JSON_LD]})}</script></head><body>{BODY}",
-    "microdata": f"""<html><body itemscope itemtype="https://schema.org/Product"><meta itemprop="color" content="red">
-        <span itemprop="name">HUGO Mug</span><link itemprop="image" href="/large/1.jpg">
-        <link itemprop="image" href="/large/2.jpg">{BODY}""",
-    "rdfa": f"""<html><body vocab="https://schema.org/" typeof="Product"><meta property="color" content="red">
-        <span property="name">HUGO Mug</span><img property="image" src="/large/1.jpg">
-        <img property="image" src="/large/2.jpg">{BODY}""",
-    "rdfa with a prefix": f"""<html prefix="s: http://schema.org/"><body><div typeof="s:Product">
-        <meta property="s:color" content="red"><span property="s:name">HUGO Mug</span>
-        <img property="s:image" src="/large/1.jpg"><img property="s:image" src="/large/2.jpg"></div>{BODY}""",
-    "opengraph": f"""<html><head><meta property="og:type" content="product">
-        <meta property="og:title" content="HUGO Mug">
-        <meta property="product:color" content="red"><meta property="og:image" content="{PICTURES[0]}">
-        <meta property="og:image" content="{PICTURES[1]}"></head><body>{BODY}""",
-}
+from stages.scrape.products import Picture, Product, is_named, merge_products
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_product_is_found_however_it_is_declared(way: str) -> None:
-    product = read_page(URL, "text/html; charset=utf-8", WAYS[way].encode()).product
-    assert product is not None
-    assert product.name == "HUGO Mug"
-    assert product.colour == "red"
-    assert [picture.urls[0] for picture in product.pictures] == PICTURES
+def product(url: str, name: str, pictures: str = "", language: str = "en", **more: Any) -> Product:
+    identities = [f"page {url}", *more.pop("identities", [])]
+    taken = [Picture([f"https://s.test/{letter}.jpg"], trusted=True) for letter in pictures]
+    return Product(url, name, more.get("colour"), None, language, identities, taken)
 
 
-def test_a_list_of_products_is_no_product() -> None:
-    items = [{"@type": "ListItem", "position": n, "item": {**JSON_LD, "url": f"/p/{n}"}} for n in range(3)]
-    declared = {"@context": "https://schema.org", "@type": "ItemList", "itemListElement": items}
-    page = f'<html><head><script type="application/ld+json">{json.dumps(declared)}</script></head><body>{BODY}'
-    assert read_page("https://shop.test/mugs", "text/html", page.encode()).product is None
+def test_languages_are_one_product_with_every_name() -> None:
+    found = [
+        product("/de/hemd", "HUGO Hemd", "ab", "de"),
+        product("/shirt", "Shirt", "ab"),
+        product("/cap", "Cap", "c"),
+    ]
+    shirt, cap = merge_products(found)
+    assert (shirt.url, shirt.name, shirt.other_names) == ("/shirt", "Shirt", ["HUGO Hemd"])
+    assert is_named(shirt, "hugo")
+    assert not is_named(cap, "hugo")
+
+
+def test_colourways_stay_apart() -> None:
+    number = ["number sku 1"]
+    found = [
+        product("/a", "Shirt", "ab", colour="red", identities=number),
+        product("/b", "Shirt", "cd", colour="blue", identities=number),
+    ]
+    assert len(merge_products(found)) == 2
+
+
+def test_a_page_in_two_categories_is_one_product_with_all_pictures() -> None:
+    found = [
+        product("/x/a", "Shirt", "ab", identities=["page /a"]),
+        product("/y/a", "Shirt", "bc", identities=["page /a"]),
+    ]
+    (merged,) = merge_products(found)
+    assert [picture.urls[0][-5] for picture in merged.pictures] == ["a", "b", "c"]
+
+
+def test_what_every_page_shows_is_the_shops_own() -> None:
+    found = [product(f"/{n}", f"Shirt {n}", "abcdef"[n]) for n in range(6)]
+    for shown in found:
+        shown.pictures.append(Picture(["https://s.test/size-chart.jpg"], trusted=False))
+    assert all(len(merged.pictures) == 1 for merged in merge_products(found))

@@ -23,7 +23,7 @@ import pytest
 from stages.common.errors import UserError
 from stages.common.params import Scrape, load_params
 from stages.common.tables import read_table
-from stages.scrape.__main__ import scrape
+from stages.scrape.__main__ import Paths, scrape
 from tests.hostile_shop import GOOD, hostile_shop
 from tests.shop_server import Answer, Shop, jpeg, page, picture, serving
 from tests.shop_systems import hand_made, opencart_like, oscar_like, shopify_like, woocommerce_like
@@ -38,7 +38,7 @@ def settings(origin: str, **changes: Any) -> Scrape:
 
 
 def crawl(origin: str, folder: Path, **changes: Any) -> list[dict[str, Any]]:
-    return scrape(settings(origin, **changes), folder / "raw", folder / "scratch")
+    return scrape(settings(origin, **changes), Paths(folder / "raw", folder / "scratch"))
 
 
 def pictures_by_product(rows: list[dict[str, Any]], origin: str) -> dict[str, set[str]]:
@@ -57,7 +57,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
     folder = tmp_path_factory.mktemp("demo")
     params = load_params(REPOSITORY / "params.yaml").scrape
     params = params.model_copy(update={"storefront": str(REPOSITORY / "demo/storefront"), "start_urls": ["/"]})
-    rows = scrape(params, folder / "raw", folder / "scratch")
+    rows = scrape(params, Paths(folder / "raw", folder / "scratch"))
     return folder / "raw", rows, json.loads((REPOSITORY / "demo/storefront/truth.json").read_text())
 
 
@@ -74,8 +74,8 @@ def test_the_demos_files_are_the_shops_bytes_named_by_their_hash(demo: Any) -> N
     raw, rows, truth = demo
     hashes = {p["path"]: p["sha256"] for p in truth["pictures"]}
     taken = [row for row in rows if row["sha256"]]
-    assert len(taken) == sum("hugo" in product["name"].lower() for p in truth["pictures"]
-                             for product in truth["products"] if product["slug"] == p["product"])  # fmt: skip
+    names = {product["slug"]: product["name"].lower() for product in truth["products"]}
+    assert len(taken) == sum("hugo" in names[p["product"]] for p in truth["pictures"])
     for row in taken:
         assert row["sha256"] == hashes[row["image_url"].removeprefix("http://storefront.invalid/")]
         assert hashlib.sha256((raw / row["file"]).read_bytes()).hexdigest() == row["sha256"]
@@ -189,6 +189,36 @@ def test_language_variants_are_one_product(tmp_path: Path) -> None:
     assert len(rows) == 2
 
 
+def test_a_start_page_that_only_leads_on_is_followed(tmp_path: Path) -> None:
+    shop = small_shop()
+    shop.pages["/shop/"] = shop.pages.pop("/")
+    shop.pages["/"] = Answer('<html><head><meta http-equiv="refresh" content="0; URL=shop/"></head></html>')
+    with serving(shop) as origin:
+        rows = crawl(origin, tmp_path)
+    assert len(rows) == 3
+
+
+def test_a_crawl_that_failed_asks_again_for_what_failed(tmp_path: Path) -> None:
+    shop = small_shop()
+    there = shop.pages.pop("/i/0.jpg")
+    with serving(shop) as origin:
+        with pytest.raises(UserError, match=r"1 of 3 pictures lost.*HTTP status 404.*/i/0\.jpg"):
+            crawl(origin, tmp_path)
+        shop.pages["/i/0.jpg"] = there
+        rows = crawl(origin, tmp_path)
+    assert all(row["sha256"] for row in rows)
+    assert shop.counts()["/i/1.jpg"] == 1
+
+
+def test_a_broken_address_in_an_attribute_costs_no_page(tmp_path: Path) -> None:
+    shop = small_shop()
+    shop.pages["/p/0"] = page(
+        '<main class="product"><h1>Hugo 0</h1><img src="/i/0.jpg" data-zoom="//[bad.jpg"><p>$ 5.00</p><button>Add to cart</button></main>'
+    )
+    with serving(shop) as origin:
+        assert len(crawl(origin, tmp_path)) == 3
+
+
 # --- The hostile shop ------------------------------------------------------------------------------------------------
 
 
@@ -275,8 +305,8 @@ _SCRIPT = """
 import sys, json
 from pathlib import Path
 from stages.common.params import Scrape
-from stages.scrape.__main__ import scrape
-scrape(Scrape.model_validate(json.loads(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))
+from stages.scrape.__main__ import Paths, scrape
+scrape(Scrape.model_validate(json.loads(sys.argv[1])), Paths(Path(sys.argv[2]), Path(sys.argv[3])))
 """
 
 
@@ -285,7 +315,7 @@ def test_a_crawl_killed_ten_times_ends_like_an_undisturbed_one(tmp_path: Path) -
     shop.delay = 0.03
     with serving(shop) as origin:
         params = settings(origin, name_contains="", concurrency=4)
-        scrape(params, tmp_path / "calm", tmp_path / "calm-scratch")
+        scrape(params, Paths(tmp_path / "calm", tmp_path / "calm-scratch"))
         calm = shop.counts()
         shop.asked.clear()
         target, rng = tmp_path / "killed", random.Random(5)

@@ -1,4 +1,4 @@
-"""Augmented pictures keep their labels true; spoiled ones do not show the logo any more."""
+"""Augmented pictures keep their labels true; hard negatives do not show the logo any more."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,17 +9,14 @@ from PIL import Image
 
 from stages.score.reader import load_reader
 from stages.score.words import word_read
-from stages.train_detector import augment
 from stages.train_detector.augment import (
     Labelled,
     blurred,
     cut_out,
-    misspelling,
-    other_letter,
     readable_view,
-    spoiled,
     varied,
 )
+from stages.train_detector.hard_negatives import hard_negative, misspelling, other_letter
 from tests.pictures import boxes, photograph
 
 RED = (206, 18, 34)
@@ -96,12 +93,12 @@ def test_a_large_enough_logo_and_a_negative_stay_as_they_are() -> None:
         assert readable_view(item, 64, 15, np.random.default_rng(0)) is item
 
 
-def test_spoiled_pictures_have_no_box_and_differ_only_at_the_logo() -> None:
+def test_hard_negatives_have_no_box_and_differ_only_at_the_logo() -> None:
     drawing = photograph(5, "sweater", "black")
     original = Labelled(drawing.image, tuple(boxes(drawing)))
     x0, y0, x1, y1 = (round(v) for v in original.boxes[0])
     for seed in range(20):
-        item = spoiled(original, "HUGO", np.random.default_rng(seed))
+        item = hard_negative(original, "HUGO", np.random.default_rng(seed))
         changed = np.abs(np.asarray(item.image).astype(int) - np.asarray(original.image).astype(int)).sum(axis=2)
         assert item.boxes == ()
         assert changed[y0:y1, x0:x1].mean() > 5
@@ -111,12 +108,12 @@ def test_spoiled_pictures_have_no_box_and_differ_only_at_the_logo() -> None:
 
 @pytest.mark.parametrize("kind", ["misspelt", "other letter", "repeated letter", "shuffled"])
 def test_the_reader_does_not_read_the_word_in_a_misspelt_logo(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judged by the demo's OCR, which reads the word in every one of the same pictures before they are spoiled."""
-    monkeypatch.setattr(augment, "SPOILINGS", (kind,))
+    """Judged by the demo's OCR, which reads the word in every one of the same pictures before."""
+    monkeypatch.setattr("stages.train_detector.hard_negatives.KINDS", (kind,))
     reader = load_reader(Path("demo/weights/reader"))
     drawings = [photograph(number, "sweater", "black") for number in range(12)]
     items = [Labelled(drawing.image, tuple(boxes(drawing))) for drawing in drawings]
-    fakes = [spoiled(item, "HUGO", np.random.default_rng(number)) for number, item in enumerate(items)]
+    fakes = [hard_negative(item, "HUGO", np.random.default_rng(number)) for number, item in enumerate(items)]
 
     def read(pictures: list[Labelled]) -> float:
         found = reader.read([np.asarray(p.image) for p in pictures], [item.boxes for item in items])

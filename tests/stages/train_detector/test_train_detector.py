@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,29 +10,23 @@ import pytest
 from PIL import Image
 
 from demo.render import CONFUSERS, HUGO, draw, sample_scene
-from stages.common.detector import Detection, load_detector, set_up_ultralytics
+from stages.common.detector import load_detector
 from stages.common.errors import UserError
 from stages.common.params import Params
 from stages.common.tables import read_table, write_table
-from stages.train_detector.__main__ import (
-    Source,
-    View,
-    labelled_set,
-    load,
-    measure,
-    split_by_product,
-    train_detector,
-    write_dataset,
-)
+from stages.common.ultralytics_offline import settings as ultralytics_settings
+from stages.train_detector.__main__ import Paths, decisive_params, train_detector
+from stages.train_detector.dataset import write_dataset
+from stages.train_detector.labelled import Source, labelled_set, load, split_by_product
 from tests.scored_world import demo_params
+
+BASE = Path("demo/weights/base")
 
 
 def small_params(**changes: object) -> Params:
-    params = demo_params()
-    settings = {"epochs": 1, "augmentations": 1, "spoiled": 1, "image_size": 64, "crop": 64}
+    settings = {"epochs": 1, "augmentations": 1, "hard_negatives": 1, "image_size": 64, "crop": 64}
     settings |= {"batch_size": 8, "redrawn": 0.0, "negative_augmentations": 1, "precision": "fp32"}
-    settings |= changes
-    return params.model_copy(update={"detector": params.detector.model_copy(update=settings)})
+    return demo_params().changed("detector", **(settings | changes))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +75,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources_of(world: Path) -> list[Source]:
-    return labelled_set(world / "brand", world / "raw", world / "filtered")
+    brand = world / "brand"
+    return labelled_set(brand / "labels.jsonl", brand / "extra.jsonl", world / "raw", world / "filtered")
 
 
 def test_a_persons_boxes_win_over_the_filters_and_all_negatives_are_there(world: Path) -> None:
@@ -108,13 +104,13 @@ def test_another_product_moves_none_of_the_others(world: Path) -> None:
     assert len({s.product for s in before} - {s.product for s in after}) <= 1
 
 
-def test_the_set_is_the_pictures_their_copies_and_the_spoiled_ones(world: Path, tmp_path: Path) -> None:
+def test_the_set_is_the_pictures_their_copies_and_hard_negatives(world: Path, tmp_path: Path) -> None:
     sources = sources_of(world)
-    _, count = write_dataset(sources, tmp_path / "set", small_params(augmentations=2, spoiled=1))
-    assert count == 3 * 18 + 2 * 8 + 18  # positives three times, negatives twice, each positive spoiled once
+    _, count = write_dataset(sources, tmp_path / "set", small_params(augmentations=2, hard_negatives=1), BASE)
+    assert count == 3 * 18 + 2 * 8 + 18  # positives three times, negatives twice, a hard negative of each positive
     labels = {p.name: p.read_text() for p in (tmp_path / "set" / "labels").iterdir()}
     assert sum(text.startswith("0 ") for text in labels.values()) == 3 * 18
-    assert sum(text.startswith("1 ") for text in labels.values()) == 18  # a spoiled logo is a look-alike
+    assert sum(text.startswith("1 ") for text in labels.values()) == 18  # a hard negative shows a look-alike
     for text in labels.values():
         for line in text.splitlines():
             kind, *values = line.split()
@@ -125,9 +121,9 @@ def test_the_set_is_the_pictures_their_copies_and_the_spoiled_ones(world: Path, 
 
 
 def test_training_sees_squares_cut_around_the_logo(world: Path, tmp_path: Path) -> None:
-    settings = small_params(augmentations=0, spoiled=0, negative_augmentations=0, image_size=96, crop=64)
+    settings = small_params(augmentations=0, hard_negatives=0, negative_augmentations=0, image_size=96, crop=64)
     sources = sources_of(world)
-    write_dataset(sources, tmp_path / "set", settings)
+    write_dataset(sources, tmp_path / "set", settings, BASE)
     for file in (tmp_path / "set" / "images").iterdir():
         with Image.open(file) as picture:
             assert picture.size == (64, 64)
@@ -139,9 +135,9 @@ def test_training_sees_squares_cut_around_the_logo(world: Path, tmp_path: Path) 
 
 def test_all_copies_but_the_first_may_be_drawn_anew(world: Path, tmp_path: Path) -> None:
     """Under the same labels: the base's autoencoder changes how a logo looks, not where it is."""
-    sources, base = sources_of(world)[:6], Path("demo/weights/base")
+    sources = sources_of(world)[:6]
     for name, share in (("as-they-are", 0.0), ("drawn", 1.0)):
-        write_dataset(sources, tmp_path / name, small_params(redrawn=share), base)
+        write_dataset(sources, tmp_path / name, small_params(redrawn=share), BASE)
     files = sorted(path.name for path in (tmp_path / "drawn" / "images").iterdir())
     same = [
         (tmp_path / "drawn/images" / f).read_bytes() == (tmp_path / "as-they-are/images" / f).read_bytes()
@@ -171,43 +167,53 @@ def test_a_picture_of_another_size_than_its_label_is_refused(world: Path) -> Non
 
 def test_a_label_without_its_picture_is_named(world: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is labelled but is neither"):
-        labelled_set(world / "brand", tmp_path, world / "filtered")
-
-
-def test_rates_are_told_by_kind_of_hard_negative(world: Path) -> None:
-    sources = sources_of(world)
-    views = [View(s.sha256, s.kind, load(s)) for s in sources if not s.boxes or s.kind == "social"]
-    views += [View("0", "spoiled", views[0].item)]
-    detections = [[Detection((0.0, 0.0, 9.0, 9.0), 0.9)] if v.kind == "bad-drawing" else [] for v in views]
-    numbers = measure(views, detections, 0.7, 0.95)
-    assert numbers["hard_negatives"]["bad-drawing"]["false_positive_rate"] == 1
-    assert numbers["hard_negatives"]["shop"]["false_positive_rate"] == 0
-    assert numbers["recall"] == 0
-    assert numbers["negatives"] == 8  # the spoiled picture is counted apart
+        brand = world / "brand"
+        labelled_set(brand / "labels.jsonl", brand / "extra.jsonl", tmp_path, world / "filtered")
 
 
 def test_a_run_leaves_its_files_and_repeats_them_byte_for_byte(world: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    set_up_ultralytics(tmp_path)
-    from ultralytics import settings
-
-    monkeypatch.setitem(settings, "runs_dir", str(tmp_path / "runs"))
+    monkeypatch.setitem(ultralytics_settings, "runs_dir", str(tmp_path / "runs"))
     monkeypatch.setattr("ultralytics.cfg.TESTS_RUNNING", False)  # under pytest it has a place of its own
     contents = []
     for name in ("a", "b"):
-        train_detector(
-            small_params(), brand=world / "brand", raw=world / "raw", filtered=world / "filtered",
-            start=tmp_path / "none", out=tmp_path / name / "detector", metrics=tmp_path / name,
-        )  # fmt: skip
-        contents.append(
-            {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
+        paths = Paths(
+            labels=world / "brand/labels.jsonl",
+            extra=world / "brand/extra.jsonl",
+            raw=world / "raw",
+            filtered=world / "filtered",
+            start=tmp_path / "none",
+            base=tmp_path / "none",
+            detector=tmp_path / name,
+            scratch=tmp_path / "scratch",
         )
+        train_detector(small_params(), paths)
+        contents.append({str(p.relative_to(tmp_path / name)): p.read_bytes() for p in files_of(tmp_path / name)})
     assert contents[0] == contents[1]
     assert not (tmp_path / "runs").exists(), "ultralytics wrote outside its scratch folder"
-    assert {str(p) for p in contents[0]} == {
-        "detector/detector.safetensors", "detector/holdout.jsonl", "detector.json", "detector_calibration.json",
-        "detections.png",
-    }  # fmt: skip
-    assert load_detector(tmp_path / "a" / "detector").image_size == 64
-    rows = read_table(tmp_path / "a" / "detector" / "holdout.jsonl")
+    rows = read_table(tmp_path / "a" / "holdout.jsonl")
+    thumbnails = {row["thumbnail"] for row in rows}
+    assert len(thumbnails) == len(rows)
+    assert set(contents[0]) == {"detector.safetensors", "holdout.jsonl", "pictures.json"} | thumbnails
+    assert load_detector(tmp_path / "a").image_size == 64
     assert {"boxes", "detections", "kind"} <= rows[0].keys()
+    positives = [row for row in rows if row["boxes"]]
+    assert sum(row["kind"] == "hard-negative" for row in rows) == len(positives) > 0
+    counts = json.loads(contents[0]["pictures.json"])
+    assert sum(counts["kinds"].values()) == 26
+    assert counts["pictures"]["held_out"] == len(rows) - len(positives)
+    for row in rows:
+        with Image.open(tmp_path / "a" / row["thumbnail"]) as thumbnail:
+            assert max(thumbnail.size) == 156
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_what_only_measures_does_not_train_again() -> None:
+    """Neither the score's threshold nor what other stages read is part of what decides a training."""
+    params = demo_params()
+    other = params.changed("score", threshold=0.1).changed("caption", template="{token}").changed("sample", steps=1)
+    assert decisive_params(other) == decisive_params(params)
+    assert decisive_params(params.changed("detector", epochs=1)) != decisive_params(params)

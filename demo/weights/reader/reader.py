@@ -1,1 +1,0 @@
-from easyocr.model.vgg_model import Model  # noqa: F401

@@ -1,0 +1,79 @@
+"""Whether a crawl did its work, and what is said of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import click
+
+from stages.common.errors import UserError
+from stages.common.params import Scrape
+from stages.common.tables import Row
+from stages.scrape.crawl import Crawled
+from stages.scrape.downloads import SMALLER_COPY
+from stages.scrape.manifest import OTHER_NAME
+from stages.scrape.products import is_named
+from stages.scrape.store import Store
+
+EXAMPLES = 3
+"""Names or failures that an error mentions: it is one line."""
+
+
+def check(params: Scrape, crawled: Crawled, rows: list[Row], store: Store) -> None:
+    """Raise UserError where the crawl did not do its work, and forget what failed, so that the next run asks again."""
+    fault = _no_products(params, crawled) or _no_pictures(params, crawled, rows)
+    if fault:
+        store.forget_failures()
+        raise UserError(fault)
+
+
+def _no_products(params: Scrape, crawled: Crawled) -> str:
+    """What is wrong with the products that were found; '' for nothing."""
+    more = _more(crawled)
+    if not crawled.products:
+        return f"no product found on {crawled.pages} pages{more}: do scrape.start_urls lead to the shop's products?"
+    if any(is_named(product, params.name_contains) for product in crawled.products):
+        return ""
+    count, names = len(crawled.products), ", ".join(repr(product.name) for product in crawled.products[:EXAMPLES])
+    return f"none of {count} products is named {params.name_contains!r} (scrape.name_contains), but {names}{more}"
+
+
+def _no_pictures(params: Scrape, crawled: Crawled, rows: list[Row]) -> str:
+    """What is wrong with the pictures that were asked for; '' for nothing."""
+    more, left = _more(crawled), (OTHER_NAME, SMALLER_COPY)
+    asked = [row for row in rows if row["robots"] == "allowed" and not (row["drop_reason"] or "").startswith(left)]
+    lost = [row for row in asked if row["drop_reason"]]
+    if not asked:
+        named = sum(is_named(product, params.name_contains) for product in crawled.products)
+        reasons = Counter(row["drop_reason"] for row in rows if row["robots"] != "allowed").most_common(1)
+        why = reasons[0][0] if reasons else "none found"
+        return f"none of the pictures of {named} products may be taken: {why}{more}"
+    if len(lost) <= params.max_failed_share * len(asked):
+        return ""
+    reason, count = Counter(row["drop_reason"] for row in lost).most_common(1)[0]
+    example = next(row["image_url"] for row in lost if row["drop_reason"] == reason)
+    allowed = f"scrape.max_failed_share = {params.max_failed_share:g}"
+    share = f"{len(lost)} of {len(asked)} pictures lost, more than {allowed}"
+    return f"{share}; most often ({count}): {reason}, such as {example}{more}"
+
+
+def _more(crawled: Crawled) -> str:
+    """What else was noted during the crawl, in brackets."""
+    failures = "; ".join(f"{count} pages: {reason}" for reason, count in crawled.failures.most_common(EXAMPLES))
+    notes = "; ".join(filter(None, [*crawled.notes, failures]))
+    return f" ({notes})" if notes else ""
+
+
+def report(crawled: Crawled, rows: list[Row]) -> None:
+    """Say in a few lines what was found and what was not taken."""
+    files = len({row["sha256"] for row in rows if row["sha256"]})
+    taken = sum(1 for row in rows if row["sha256"])
+    click.echo(
+        f"{len(crawled.products)} products on {crawled.pages} pages; {taken} pictures taken, {files} different files"
+    )
+    for reason, count in Counter(row["drop_reason"] for row in rows if row["drop_reason"]).most_common():
+        click.echo(f"  {count} not taken: {reason}")
+    for reason, count in crawled.failures.most_common():
+        click.echo(f"  {count} pages not read: {reason}", err=True)
+    for note in crawled.notes:
+        click.echo(f"  {note}", err=True)
