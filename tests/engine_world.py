@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from stages.common.command import offline
 from stages.common.params import Params, load_params
 from stages.common.scratch import file_digest
+from stages.finetune.__main__ import Paths, finetune
 
 TOKEN = "<hugo>"
 METHODS = ["dreambooth", "textual_inversion", "lora"]
@@ -87,20 +89,10 @@ def digests(folder: Path) -> dict[str, str]:
 
 def run_finetune(method: str, params: Params, folder: Path, data: Path, base: Path) -> Path:
     """Fine-tune with everything that is written below `folder`; return the folder of checkpoints."""
-    from stages.common.command import offline
-    from stages.finetune import finetune
-
     offline()
     os.chdir(folder)
-    return finetune(
-        method,
-        params,
-        data=data,
-        base=base,
-        output=folder / "models" / method,
-        metrics=folder / "metrics" / method,
-        scratch=folder / "scratch",
-    )
+    paths = Paths(folder / "models" / method, folder / "metrics" / method, data, base, folder / "scratch")
+    return finetune(method, params, paths)
 
 
 def run_rank(rank: int, count: int, port: str, *arguments: Any) -> None:

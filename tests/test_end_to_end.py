@@ -117,7 +117,6 @@ def test_one_command_runs_the_whole_dag(clone: Path) -> None:
 
 
 CONDITIONAL = {
-    "caption.class_caption": "DreamBooth alone trains under one caption",
     "finetune.dreambooth.prior_guidance_scale": "prior_weight is 0",
     "finetune.dreambooth.prior_images": "prior_weight is 0",
     "finetune.dreambooth.prior_steps": "prior_weight is 0",

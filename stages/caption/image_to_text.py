@@ -31,6 +31,7 @@ def model_captions(folder: Path, pictures: list[Path]) -> list[str]:
             white.paste(image, mask=image.getchannel("A"))
         inputs = processor(images=white, return_tensors="pt")
         with torch.inference_mode():
+            # A sentence has about ten words; 30 tokens end a model that repeats itself.
             tokens = model.generate(**inputs, max_new_tokens=30, do_sample=False, num_beams=1)
         captions.append(str(processor.batch_decode(tokens, skip_special_tokens=True)[0]).strip().casefold())
     return captions

@@ -8,23 +8,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from diffusers.schedulers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from diffusers.utils import logging as diffusers_logging
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from stages.common.errors import UserError
 from stages.common.machine import DTYPES
 from stages.common.progress import activity, progress
 
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    from stages.common.params import Sample
-
-
 QUIET_PARTS = 16
 """Batches of pictures up to which encoding them is not worth a bar."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a picture is denoised: scheduler (dpm++, ddim, euler), steps, classifier-free guidance and its share.
+
+    guidance_share: of the steps, from the first one on, that are guided.
+    """
+
+    scheduler: str
+    steps: int
+    guidance_scale: float
+    guidance_share: float = 1.0
 
 
 @dataclass
@@ -64,10 +76,6 @@ def load_base(folder: Path, device: torch.device) -> Base:
 
 
 def _load_base(folder: Path, device: torch.device) -> Base:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from diffusers.schedulers import DDPMScheduler
-    from transformers import CLIPTextModel, CLIPTokenizer
-
     quiet_libraries()
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
     vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, local_files_only=True)
@@ -92,9 +100,6 @@ def _load_base(folder: Path, device: torch.device) -> Base:
 
 def quiet_libraries() -> None:
     """No progress bars and no advice from the libraries: what matters, the stages say themselves."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
@@ -107,8 +112,6 @@ def set_attention(unet: UNet2DConditionModel, device: torch.device, training: bo
     for drawing in any precision, the fused one is ahead (`python -m benchmarks.machine`; the table in
     benchmarks/README.md).
     """
-    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
-
     plain = training and device.type == "cpu" and unet.dtype != torch.float32
     unet.set_attn_processor(AttnProcessor() if plain else AttnProcessor2_0())
 
@@ -153,8 +156,6 @@ def encode_prompts(base: Base, prompts: Sequence[str]) -> torch.Tensor:
 
 def scheduler_for(name: str, base: Base) -> Any:
     """The sampling scheduler of that name (params: sample.scheduler), on the base's own noise schedule."""
-    from diffusers.schedulers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
-
     classes = {"dpm++": DPMSolverMultistepScheduler, "ddim": DDIMScheduler, "euler": EulerDiscreteScheduler}
     return classes[name].from_config(base.scheduler.config)
 
@@ -173,7 +174,7 @@ def draw(
     text: torch.Tensor,
     negative: torch.Tensor,
     seeds: Sequence[int],
-    settings: Sample,
+    settings: Sampling,
     resolution: int,
     unet: Callable[..., Any] | None = None,
 ) -> torch.Tensor:

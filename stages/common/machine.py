@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.metadata
 import os
 import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+import torch
 
 from stages.common.command import threads
 from stages.common.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 NATIVE_BF16 = ("amx_bf16", "avx512_bf16", "bf16")
@@ -30,8 +29,6 @@ def prepare_machine() -> torch.device:
     """
     keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    import torch
-
     torch.set_num_threads(threads())
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -58,10 +55,6 @@ def keep_freed_memory() -> None:
 
 def environment() -> dict[str, str]:
     """What beside inputs, parameters and code may change the last bits of a result: part of every scratch key."""
-    import importlib.metadata
-
-    import torch
-
     cuda = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if cuda else torch.backends.cpu.get_cpu_capability()
     libraries = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
@@ -81,8 +74,6 @@ def native_bf16(device: torch.device) -> tuple[bool, str]:
     convolutions and matrix products, says that it would emulate it: ONEDNN_MAX_CPU_ISA may keep it from instructions
     that the processor has.
     """
-    import torch
-
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         has = "has" if major >= 8 else "has no"
@@ -108,8 +99,6 @@ def resolve_precision(asked: str, device: torch.device, key: str) -> str:
     a warning where the device would emulate it: without bf16 arithmetic a convolution takes ten to twenty times as long
     as in fp32 (benchmarks/README.md).
     """
-    import torch
-
     native, why = native_bf16(device)
     if asked == "auto":
         taken = "bf16" if native else "fp32"
@@ -133,8 +122,6 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 @contextmanager
 def explain_out_of_memory(what_to_lower: str) -> Iterator[None]:
     """Turn an out-of-memory error of the device or of the host into one line that says what to lower."""
-    import torch
-
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError):

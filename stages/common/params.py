@@ -123,7 +123,6 @@ class Caption(Section):
     """How captions are made."""
 
     template: TokenPrompt
-    class_caption: TokenPrompt
 
 
 class Detector(Section):
@@ -187,6 +186,7 @@ class Training(Section):
 class DreamBooth(Training):
     """The whole UNet is trained, every picture under one caption."""
 
+    class_caption: TokenPrompt
     learning_rate: Positive
     prior_weight: NonNegative
     prior_images: Annotated[int, Field(ge=0)]

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from safetensors.torch import load_file, save
 
 from stages.common.diffusion import Base
 from stages.common.errors import UserError
+from stages.common.files import replacing, write_file
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 EMBEDDINGS_FILE = "learned_embeds.safetensors"
@@ -38,18 +38,16 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata:
 
     The library writes metadata in the order of a hash map, another one in each process; here its keys are sorted.
     """
-    content = save({name: tensor.detach().contiguous().cpu() for name, tensor in sorted(tensors.items())})
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in sorted(tensors.items())}
+    content = save(tensors)
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     header = {"__metadata__": {"format": "pt", **dict(sorted(metadata.items()))}, **header}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    with replacing(path) as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.write(memoryview(content)[8 + length :])
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -62,7 +60,7 @@ def write_unet(folder: Path, unet: Any, weights: Mapping[str, torch.Tensor], met
     """Write `weights` as a folder that `UNet2DConditionModel.from_pretrained` opens."""
     config = {key: value for key, value in json.loads(unet.to_json_string()).items() if key != "_name_or_path"}
     write_safetensors(folder / UNET_FILE, weights, metadata)
-    (folder / "unet" / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_file(folder / "unet" / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def write_lora(

@@ -16,6 +16,11 @@ from stages.filter.finding import Finding
 from stages.filter.logo_match import load_matcher
 from stages.filter.near_duplicates import colours_of, difference_hash
 
+LEAST_PER_PROCESS = 16
+"""Pictures for which starting a process pays: one takes a second to import OpenCV, as long as these take it."""
+_worker: dict[str, Any] = {}
+"""What a process keeps between two pictures: its matcher and the limit of a picture's size."""
+
 
 def find_logos(settings: Filter, files: dict[str, Path], reference: Path) -> dict[str, Finding]:
     """Look at every different file, in as many processes as EMBLEM_THREADS allows."""
@@ -30,12 +35,6 @@ def find_logos(settings: Filter, files: dict[str, Path], reference: Path) -> dic
         with multiprocessing.get_context("spawn").Pool(workers, _start_worker, arguments) as pool:
             findings = list(progress(pool.imap(_look_at, tasks, chunksize=4), "filter", len(tasks), "picture"))
     return {entry.sha256: entry for entry in findings}
-
-
-LEAST_PER_PROCESS = 16
-"""Pictures for which starting a process pays: one takes a second to import OpenCV, as long as these take it."""
-_worker: dict[str, Any] = {}
-"""What a process keeps between two pictures: its matcher and the limit of a picture's size."""
 
 
 def _start_worker(reference: Path, min_inliers: int, min_letter_match: float, max_megapixels: float) -> None:

@@ -24,6 +24,8 @@ FLAT_WIDTH = 160
 """Pixels of the largest width at which a candidate is compared."""
 LEAST_WIDTH = 16
 """Pixels below which a candidate has no letters that could be compared."""
+LEAST_HEIGHT = 5
+"""The same of a height: five rows are the fewest in which an E has all of its strokes."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class LogoMatcher:
         min_letter_match: correlation that every letter must reach, see `accepts`.
         """
         self.min_inliers, self.min_letter_match = min_inliers, min_letter_match
-        width = 480
+        width = 480  # three times FLAT_WIDTH: only ever reduced, with enough detail for SIFT
         height = max(8, round(width * reference.height / reference.width))
         plain = reference.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
         self.rgb = np.asarray(plain)
@@ -90,6 +92,7 @@ class LogoMatcher:
             channel.astype(np.int16) for channel in cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV))
         )
         distance = np.abs((hue - self.colour[0] + 90) % 180 - 90)
+        # Within 18 degrees of hue (the demo's orange is 32 from its red), three tenths as bright: chosen by hand.
         good = (distance <= 9) & (saturation >= saturation_share * self.colour[1]) & (value >= 0.3 * self.colour[2])
         return np.asarray(good * 255, np.uint8)
 
@@ -103,11 +106,12 @@ class LogoMatcher:
             if size != 7:
                 closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
             contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-            for contour in sorted(contours, key=cv2.contourArea, reverse=True)[:12]:
+            for contour in sorted(contours, key=cv2.contourArea, reverse=True)[:12]:  # bounds the time
                 corners = cv2.boxPoints(cv2.minAreaRect(contour))
                 width, height = _sides(corners)
                 long, short = max(width, height), min(width, height)
                 filled = cv2.contourArea(contour) / max(long * short, 1)
+                # A turned rectangle of about the logo's shape, mostly filled: perspective shortens a side by a third.
                 if (
                     long < LEAST_WIDTH
                     or not 0.6 < long / max(short, 1) / max(self.aspect, 1 / self.aspect) < 1.6
@@ -143,12 +147,14 @@ class LogoMatcher:
         quads = []
         for x0, y0, x1, y1 in self._regions(mask):
             crop = grey[y0:y1, x0:x1]
+            # About the reference's own size, since SIFT's finest octave needs letters of some pixels; 4 times at most.
             zoom = float(np.clip(420 / max(crop.shape), 1.0, 4.0))
             large = cv2.resize(crop, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
             keypoints, descriptors = self.sift.detectAndCompute(large, None)
             if descriptors is None or len(descriptors) < self.min_inliers:
                 continue
             pairs = cv2.BFMatcher().knnMatch(descriptors, self.descriptors, k=2)
+            # 0.8: Lowe's ratio (IJCV 2004, section 7.1).
             good = [pair[0] for pair in pairs if len(pair) == 2 and pair[0].distance < 0.8 * pair[1].distance]
             if len(good) < self.min_inliers:
                 continue
@@ -174,8 +180,8 @@ class LogoMatcher:
         )
         _, _, stats, _ = cv2.connectedComponentsWithStats(joined)
         regions = []
-        for x, y, w, h, area in sorted(stats[1:].tolist(), key=lambda s: -s[4])[:4]:
-            if max(w, h) < LEAST_WIDTH or area < 80:
+        for x, y, w, h, area in sorted(stats[1:].tolist(), key=lambda s: -s[4])[:4]:  # bounds the time
+            if max(w, h) < LEAST_WIDTH or area < 80:  # LEAST_WIDTH by LEAST_HEIGHT pixels
                 continue
             grow = round(0.25 * max(w, h)) + 4
             regions.append((max(0, x - grow), max(0, y - grow), min(width, x + w + grow), min(height, y + h + grow)))
@@ -207,6 +213,8 @@ class LogoMatcher:
         size = (96, max(8, round(96 / self.aspect)))
         flat = np.array([[0, 0], [size[0], 0], [size[0], size[1]], [0, size[1]]], np.float32)
         to_picture = cv2.getPerspectiveTransform(flat, corners.astype(np.float32))
+        # Three fifths of the coloured part, and a correlation of a half in channels with any contrast: chosen by hand,
+        # loose enough for folds and shadows, since the letters decide.
         if self.colour is not None:
             coloured = cv2.resize(self.coloured.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
             if coloured.any() and float(_warp(mask, to_picture, size)[coloured].mean()) < 0.6 * 255:
@@ -225,7 +233,7 @@ class LogoMatcher:
         small to compare.
         """
         width, height = _sides(quad)
-        if width < LEAST_WIDTH or height < 5:
+        if width < LEAST_WIDTH or height < LEAST_HEIGHT:
             return None
         flat_width = int(np.clip(round(width), 32, FLAT_WIDTH))
         flat_height = max(8, round(flat_width / self.aspect))
@@ -239,11 +247,12 @@ class LogoMatcher:
         shrink = width / flat_width
         if shrink > 1.5:  # so that scaling down does not alias
             picture = cv2.GaussianBlur(grey, (0, 0), 0.45 * shrink)
+        # Too far off for the alignment to find its way, which is the costly part; chosen by hand.
         if _correlation(_warp(picture, to_picture, (flat_width, flat_height)), reference) < 0.2:
             return None
         to_picture = self._align(picture, reference, to_picture)
         patch = _warp(picture, to_picture, (flat_width, flat_height))
-        corners = cv2.perspectiveTransform((flat + 0.5 - 0.5).reshape(-1, 1, 2), to_picture).reshape(4, 2) + 0.5
+        corners = cv2.perspectiveTransform(flat.reshape(-1, 1, 2), to_picture).reshape(4, 2) + 0.5
         score = _correlation(patch, reference)
         worst = min(self._letter(patch, reference, columns, flat_width) for columns in self.letters)
         return score, worst, corners
@@ -307,7 +316,8 @@ def _plausible(quad: np.ndarray, shape: tuple[int, ...], aspect: float) -> bool:
     if not np.isfinite(quad).all() or not cv2.isContourConvex(quad.astype(np.float32)):
         return False
     width, height = _sides(quad)
-    if width < LEAST_WIDTH or height < 5 or not 0.45 < width / height / aspect < 2.2:
+    # Seen from the side a logo may be half as wide or as high as it is: 1 / 2.2 to 2.2 times its shape.
+    if width < LEAST_WIDTH or height < LEAST_HEIGHT or not 0.45 < width / height / aspect < 2.2:
         return False
     sides = np.array([shape[1], shape[0]])
     return (

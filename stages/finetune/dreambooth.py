@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import nn
 from typing_extensions import override
 
-from stages.common.diffusion import Base, draw, encode_prompts, fill_token
+from stages.common.diffusion import Base, Sampling, draw, encode_prompts, fill_token
 from stages.common.machine import DTYPES, derive_seed
 from stages.common.params import DreamBooth as Settings
 from stages.common.params import Params
 from stages.common.weights import write_unet
-from stages.finetune.block import Block, take_gradients
+from stages.finetune.flat_parameters import FlatParameters, take_gradients
 from stages.finetune.method import Method
 
 
@@ -34,9 +35,9 @@ class DreamBooth(Method):
         base.unet.requires_grad_(True)
         names, weights = zip(*base.unet.named_parameters(), strict=True)
         self.weights: tuple[nn.Parameter, ...] = weights
-        self.exact = self.computing = Block(weights, torch.float32)
+        self.exact = self.computing = FlatParameters(weights, torch.float32)
         if self.settings.precision != "fp32":
-            self.computing = Block(weights, getattr(torch, DTYPES[self.settings.precision]))
+            self.computing = FlatParameters(weights, getattr(torch, DTYPES[self.settings.precision]))
         self.computing.adopt(weights)
         self.round_unet()
         self.trained = dict(zip(names, self.exact.tensors, strict=True))
@@ -44,31 +45,24 @@ class DreamBooth(Method):
 
     @override
     def captions(self, rows: list[dict[str, Any]]) -> list[str]:
-        return [fill_token(self.params.caption.class_caption, self.params.brand.token)] * len(rows)
+        return [fill_token(self.settings.class_caption, self.params.brand.token)] * len(rows)
 
     @override
     def class_caption(self) -> str:
         """The caption without the token: what the class as a whole is called ("a logo")."""
-        return " ".join(self.params.caption.class_caption.replace("{token}", "").split())
+        return " ".join(self.settings.class_caption.replace("{token}", "").split())
 
     @override
     def draw_class_pictures(self) -> torch.Tensor | None:
         if not self.settings.prior_weight:
             return None
-        sample = self.params.sample.model_copy(
-            update={
-                "steps": self.settings.prior_steps,
-                "guidance_scale": self.settings.prior_guidance_scale,
-                "guidance_share": 1.0,
-                "scheduler": "dpm++",
-            }
-        )
+        sampling = Sampling("dpm++", self.settings.prior_steps, self.settings.prior_guidance_scale)
         count, batch = self.settings.prior_images, self.settings.batch_size
         seeds = [derive_seed(self.params.seed, "prior", number) for number in range(count)]
         text, negative = encode_prompts(self.base, [self.class_caption(), ""])
         parts = [seeds[start : start + batch] for start in range(0, count, batch)]
         drawn = [
-            draw(self.base, text.expand(len(part), -1, -1), negative, part, sample, self.params.resolution)
+            draw(self.base, text.expand(len(part), -1, -1), negative, part, sampling, self.params.resolution)
             for part in parts
         ]
         return torch.cat(drawn)
@@ -94,8 +88,6 @@ class DreamBooth(Method):
     @override
     def loaders(self) -> list[Callable[[Any, Path], None]]:
         def load(pipeline: Any, folder: Path) -> None:
-            from diffusers import UNet2DConditionModel
-
             unet = UNet2DConditionModel.from_pretrained(
                 folder / "unet", torch_dtype=torch.float32, local_files_only=True
             )
@@ -104,7 +96,7 @@ class DreamBooth(Method):
         return [load]
 
     @override
-    def put(self, pipeline: Any) -> None:
+    def merge_into(self, pipeline: Any) -> None:
         pipeline.unet.load_state_dict({name: tensor.float() for name, tensor in self._saved().items()})
 
     def _saved(self) -> dict[str, torch.Tensor]:

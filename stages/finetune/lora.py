@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from typing_extensions import override
 
@@ -23,7 +25,7 @@ from stages.common.machine import DTYPES, derive_seed
 from stages.common.params import LoRA as Settings
 from stages.common.params import Params
 from stages.common.weights import LORA_FILE, change, write_kohya, write_lora
-from stages.finetune.block import Block, in_memory_order, stacks, take_gradients
+from stages.finetune.flat_parameters import FlatParameters, in_memory_order, stacks, take_gradients
 from stages.finetune.method import Method
 
 UNET_ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -36,7 +38,7 @@ UNET_OTHERS = [
 
 
 @dataclass
-class Adapted:
+class AdaptedLayers:
     """Layers of one shape and their adapters, as one: W0 + scale x B A of all of them is one operation.
 
     A step computes with the sum, as the sampler does, so it costs no more than one without adapters. The gradients of
@@ -90,13 +92,13 @@ class LoRA(Method):
         targets = {"unet": UNET_ATTENTION, "text_encoder": TEXT_ATTENTION}
         if self.settings.convolutions:
             targets["unet"] = UNET_ATTENTION + UNET_OTHERS
-        self.adapted: list[tuple[Block, list[Adapted]]] = []
+        self.adapted: list[tuple[FlatParameters, list[AdaptedLayers]]] = []
         """For each part, the A and B that learn, and the layers that compute with them."""
         torch.manual_seed(derive_seed(params.seed, "lora"))
         for part_name, part in self.parts.items():
             layers = add_adapter(part, self.settings.rank, self.settings.strength, targets[part_name])
             dtype = getattr(torch, DTYPES[self.settings.precision]) if part_name == "unet" else torch.float32
-            learning, matrices, adapted = adapt(layers, dtype, self.settings.strength / self.settings.rank)
+            learning, matrices, adapted = join_layers(layers, dtype, self.settings.strength / self.settings.rank)
             self.adapted.append((learning, adapted))
             self.parameters.append(learning.flat)
             self.rates.append(rates[part_name])
@@ -137,7 +139,7 @@ class LoRA(Method):
         return [partial(load, file) for file in (LORA_FILE, kohya_file(self.params.brand.token))]
 
     @override
-    def put(self, pipeline: Any) -> None:
+    def merge_into(self, pipeline: Any) -> None:
         scale = self.settings.strength / self.settings.rank
         for name in self.trained:
             if name.endswith(".lora_A.weight"):
@@ -160,9 +162,6 @@ def add_adapter(module: Any, rank: int, alpha: float, targets: list[str]) -> dic
 
     They are left to compute with one weight, the sum: peft's own forward would be four kernels for one.
     """
-    from peft import LoraConfig
-    from peft.tuners.lora import LoraLayer
-
     config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=targets)
     module.add_adapter(config)
     module.requires_grad_(False)
@@ -172,12 +171,12 @@ def add_adapter(module: Any, rank: int, alpha: float, targets: list[str]) -> dic
     return layers
 
 
-def adapt(
+def join_layers(
     layers: dict[str, Any], dtype: torch.dtype, scale: float
-) -> tuple[Block, dict[str, torch.Tensor], list[Adapted]]:
-    """Join the layers' weights in one block, of `dtype`, and their adapters' A and B, which learn, in another in fp32.
+) -> tuple[FlatParameters, dict[str, torch.Tensor], list[AdaptedLayers]]:
+    """Join the layers' weights, of `dtype`, and their adapters' A and B, which learn, in fp32: each flat in memory.
 
-    Returns the second block, the A and B in it by their names, and the layers, joined by their shapes.
+    Returns the second, the A and B in it by their names, and the layers, joined by their shapes.
     """
     groups: dict[torch.Size, list[str]] = {}
     for name, layer in layers.items():
@@ -185,11 +184,11 @@ def adapt(
     joined = [[layers[name].base_layer.weight.requires_grad_(True) for name in group] for group in groups.values()]
     weights = [weight for group in joined for weight in group]
     pristine = torch.cat([in_memory_order(weight.detach().float()) for weight in weights])
-    computing = Block(weights, dtype)
+    computing = FlatParameters(weights, dtype)
     computing.adopt(weights)
     order = [(kind, name) for group in groups.values() for kind in ("lora_A", "lora_B") for name in group]
     starts = [matrix_of(layers[name], kind) for kind, name in order]
-    learning = Block(starts, torch.float32)
+    learning = FlatParameters(starts, torch.float32)
     for layer in layers.values():  # peft's own A and B are no longer of use
         layer.lora_A.clear()
         layer.lora_B.clear()
@@ -200,7 +199,7 @@ def adapt(
     pairs = [shape for count, outputs, inputs in sums for shape in ((count, rank, inputs), (count, outputs, rank))]
     pieces = stacks(learning.flat.data, pairs)
     adapted = [
-        Adapted(*each, scale)
+        AdaptedLayers(*each, scale)
         for each in zip(
             joined, stacks(computing.flat.data, sums), stacks(pristine, sums), pieces[::2], pieces[1::2], strict=True
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -70,8 +71,8 @@ class Method(ABC):
         """For each format that `save` writes, how a stock StableDiffusionPipeline loads it, by stock calls alone."""
 
     @abstractmethod
-    def put(self, pipeline: Any) -> None:
-        """Put the trained tensors into a stock pipeline by plain arithmetic, to check `save` and `loaders` against."""
+    def merge_into(self, pipeline: Any) -> None:
+        """Merge what is trained into a stock pipeline by plain arithmetic, to check `save` and `loaders` against."""
 
     @abstractmethod
     def how_to_load(self) -> str:
@@ -88,3 +89,11 @@ class Method(ABC):
     def draw_class_pictures(self) -> torch.Tensor | None:
         """Pictures of the class, drawn by the untouched base (prior preservation): uint8 [n, r, r, 3], or None."""
         return None
+
+
+CLASSES = {"dreambooth": "DreamBooth", "textual_inversion": "TextualInversion", "lora": "LoRA"}
+
+
+def load_method(name: str) -> Callable[[Base, Params], Method]:
+    """The class of a method, whose module alone is imported: a stage depends on its own method's file."""
+    return getattr(importlib.import_module(f"stages.finetune.{name}"), CLASSES[name])  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The training set, resident on the device: latents' moments, masks and token numbers, computed once.
+"""The training pictures on the device: the moments of their latents and their masks, computed once.
 
 A few dozen pictures fit anywhere, so nothing is read, decoded or encoded during training.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from stages.common.diffusion import Base, encode_pictures
 from stages.common.errors import UserError
@@ -81,8 +82,6 @@ def read_picture(path: Path, resolution: int) -> tuple[np.ndarray, np.ndarray]:
     colour, opaque = rgba[..., :3], rgba[..., 3] >= 128
     if opaque.all() or not opaque.any():
         return colour, opaque
-    from scipy.ndimage import distance_transform_edt
-
     nearest = distance_transform_edt(~opaque, return_distances=False, return_indices=True)
     return colour[tuple(nearest)], opaque
 

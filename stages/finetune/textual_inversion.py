@@ -63,7 +63,7 @@ class TextualInversion(Method):
         return [load]
 
     @override
-    def put(self, pipeline: Any) -> None:
+    def merge_into(self, pipeline: Any) -> None:
         old = pipeline.text_encoder.get_input_embeddings().weight
         pipeline.tokenizer.add_tokens(embedding_tokens(self.params.brand.token, self.count))
         rows = torch.cat([old[: self.embedding.first], self.embedding.vectors]).detach()

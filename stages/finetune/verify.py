@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import StableDiffusionPipeline
 
 from stages.common.diffusion import fill_token, set_attention
 from stages.common.errors import UserError
@@ -21,9 +22,9 @@ def verify_checkpoint(method: Method, folder: Path) -> None:
     """Compare one denoising step of two fresh pipelines, in fp32.
 
     One loads the checkpoint from disk by stock calls, each of its formats in turn; into the other the trained tensors
-    are put by hand. Raises UserError where they differ.
+    are merged by hand. Raises UserError where they differ.
     """
-    expected = denoising_step(method, method.put)
+    expected = denoising_step(method, method.merge_into)
     for load in method.loaders():
         loaded = denoising_step(method, lambda pipeline, load=load: load(pipeline, folder))  # type: ignore[misc]
         difference = float((loaded - expected).abs().max() / expected.abs().max())
@@ -36,8 +37,6 @@ def verify_checkpoint(method: Method, folder: Path) -> None:
 
 def fresh_pipeline(method: Method) -> Any:
     """A StableDiffusionPipeline of the untouched base from disk, on the device, in fp32."""
-    from diffusers import StableDiffusionPipeline
-
     base = method.base
     pipeline = StableDiffusionPipeline.from_pretrained(
         base.folder,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common.diffusion import draw, encode_prompts, load_base, too_long
+from stages.common.diffusion import Sampling, draw, encode_prompts, load_base, too_long
 from stages.common.errors import UserError
 from stages.common.machine import DTYPES, explain_out_of_memory
 from stages.common.params import Params
@@ -33,6 +33,7 @@ def draw_prompt(
         UserError: base or weights are missing, or the prompt is longer than the text encoder reads.
     """
     settings, token = params.sample, params.brand.token
+    sampling = Sampling(settings.scheduler, settings.steps, settings.guidance_scale, settings.guidance_share)
     loaded = load_base(base, device)
     weights, vectors = StaticWeights(loaded, token), 1
     if checkpoint.folder is not None:
@@ -56,5 +57,5 @@ def draw_prompt(
 
         for batch in batches:
             texts = text.expand(len(batch), *text.shape)
-            pictures = draw(loaded, texts, negative, list(batch), settings, params.resolution, predict)
+            pictures = draw(loaded, texts, negative, list(batch), sampling, params.resolution, predict)
             yield from zip(batch, pictures.numpy(), strict=True)

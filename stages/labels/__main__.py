@@ -45,6 +45,7 @@ def main() -> None:
 def check_command(brand: Path, raw: Path) -> None:
     """Report every bad box and row at once; exit status 1 where there is one."""
 
+    @stage_main
     def run() -> None:
         from stages.labels.checks import check
 
@@ -57,7 +58,7 @@ def check_command(brand: Path, raw: Path) -> None:
             raise UserError(f"{len(problems)} problems in {rows} rows of {brand}")
         click.echo(f"{rows} rows are good")
 
-    stage_main(run)()
+    run()
 
 
 @main.command("import")

@@ -109,7 +109,6 @@ def _problems_of_size(row: Row, upright: tuple[int, int], stored: tuple[int, int
     if labelled == upright:
         return []
     if labelled == stored or labelled == upright[::-1]:
-        return [
-            f"was labelled {labelled[0]} x {labelled[1]}, but is {upright[0]} x {upright[1]} once its orientation is applied"
-        ]
+        size = f"{upright[0]} x {upright[1]} once its orientation is applied"
+        return [f"was labelled {labelled[0]} x {labelled[1]}, but is {size}"]
     return [f"was labelled at {labelled[0]} x {labelled[1]}, but the picture is {upright[0]} x {upright[1]}"]

@@ -40,6 +40,7 @@ def readable_view(item: Labelled, resolution: int, least_width: float, rng: np.r
     box = item.boxes[int(rng.integers(len(item.boxes)))]
     wanted = rng.uniform(1.25 * least_width, 2 * least_width)
     side = (box[2] - box[0]) * resolution / wanted
+    # A tenth more than the logo at least: a crop that touches its edges would teach that a logo ends where pictures do.
     side = min(max(side, 1.1 * (box[2] - box[0]), 1.1 * (box[3] - box[1])), *item.image.size)
     return _crop_around(item, box, side, rng)
 
@@ -131,7 +132,7 @@ def _zoomed(item: Labelled, share: float, rng: np.random.Generator) -> Labelled:
     """A crop of 1 - share of each side at a random place that holds every logo; the whole where there is none."""
     width, height = item.image.size
     size = (max(8, round(width * (1 - share))), max(8, round(height * (1 - share))))
-    for _ in range(10):
+    for _ in range(10):  # places tried; a crop of 1 - share is nearly as large as the picture, so most of them hold it
         left = int(rng.integers(0, width - size[0] + 1))
         top = int(rng.integers(0, height - size[1] + 1))
         moved = [scaled(box, 1.0, -left, -top) for box in item.boxes]

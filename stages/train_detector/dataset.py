@@ -67,6 +67,7 @@ def workers() -> Iterator[Callable[..., Iterable[Any]]]:
 def write_copies(source: Source, folder: Path, params: Params, autoencoder: Autoencoder | None) -> int:
     """Write all that the set has of one picture, and return how many that are."""
     settings, original = params.detector, load(source)
+    # Random streams go by numbers: copies from 0, hard negatives from 1000, how they are drawn anew and cut from 2000.
     items = []
     copies = settings.augmentations if original.boxes else settings.negative_augmentations
     for copy in range(1 + copies):

@@ -23,9 +23,9 @@ from stages.common.progress import activity
 from stages.train_detector.augment import Labelled
 
 LATENT_NOISE = 0.25
-"""Most noise on a latent, in standard deviations of the latent: what a generator gets wrong."""
+"""Most noise on a latent, in standard deviations of the latent: what a generator gets wrong; chosen by hand."""
 BATCH = 16
-"""Pictures computed at once, at most."""
+"""Pictures computed at once, at most: about all copies of one photograph, since a photograph is a worker's task."""
 
 
 class Autoencoder:

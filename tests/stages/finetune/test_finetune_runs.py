@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stages.common.params import Params
+from stages.sample.__main__ import Paths, sample
 from tests import draw_with_stock_calls
 from tests.engine_world import (
     METHODS,
@@ -211,23 +212,15 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_stock_pipelines_in_a_fresh_process_draw_what_the_sampler_draws(data: Path, base: Path, tmp_path: Path) -> None:
     """Every format; LoRA with an alpha that isn't the rank; rates so high that forgetting the weights would show."""
-    from stages.sample.__main__ import sample
-
     params = small_params(epochs=2, learning_rate=0.05, unet_lr=0.05, text_encoder_lr=0.05, alpha=8.0, rank=4)
     jobs = []
-    untuned = sample("base", params, None, base, tmp_path / "untuned", tmp_path / "base.png", tmp_path / "scratch")
+    places = {"untuned": tmp_path / "untuned", "base": base, "scratch": tmp_path / "scratch"}
+    nothing = tmp_path / "nothing"
+    untuned = sample("base", params, Paths(nothing, tmp_path / "untuned", nothing, **places))
     for method in METHODS:
         models = run_finetune(method, params, tmp_path, data, base)
-        drawn = sample(
-            method,
-            params,
-            models,
-            base,
-            tmp_path / "samples" / method,
-            tmp_path / f"{method}.png",
-            tmp_path / "scratch",
-            untuned,
-        )
+        paths = Paths(models, tmp_path / "samples" / method, tmp_path / f"{method}.png", **places)
+        drawn = sample(method, params, paths)
         rows = [json.loads(line) for line in (drawn / "manifest.jsonl").read_text().splitlines()]
         rows = [row for row in rows if row["seed_index"] == 1 and row["prompt_index"] != 1]
         for kind in [method, "kohya"] if method == "lora" else [method]:

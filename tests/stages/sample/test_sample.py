@@ -21,7 +21,9 @@ from stages.common.errors import UserError
 from stages.common.params import Params
 from stages.common.tables import Row, read_table
 from stages.common.weights import write_unet
-from stages.sample.__main__ import picture_seed, plan_rows, sample, wrap
+from stages.sample.__main__ import Paths, sample
+from stages.sample.manifest import manifest_rows, picture_seed
+from stages.sample.sheet import wrap
 from tests.engine_world import TOKEN, digests, small_params
 from tests.tiny_base import write_tiny_base
 
@@ -50,13 +52,13 @@ def one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def draw_base(params: Params, base: Path, folder: Path) -> Path:
-    return sample("base", params, None, base, folder / "base", folder / "base.png", folder / "scratch")
+    return sample("base", params, Paths(folder, folder / "base", folder / "base.png", folder, base, folder / "scratch"))
 
 
 def draw(params: Params, models: Path, base: Path, folder: Path) -> Path:
     untuned = draw_base(params, base, folder)
-    sheet, scratch = folder / "sheet.png", folder / "scratch"
-    return sample("dreambooth", params, models, base, folder / "samples", sheet, scratch, untuned)
+    paths = Paths(models, folder / "samples", folder / "sheet.png", untuned, base, folder / "scratch")
+    return sample("dreambooth", params, paths)
 
 
 def rows_of(drawn: Path) -> list[Row]:
@@ -181,7 +183,7 @@ def test_a_picture_depends_on_checkpoint_prompt_and_seed_alone(models: Path, bas
 
 def test_seeds_are_the_same_for_all_methods_epochs_and_prompts() -> None:
     seeds = {
-        method: [(row["seed_index"], row["seed"]) for row in plan_rows(method, small_params(), [0, 2])]
+        method: [(row["seed_index"], row["seed"]) for row in manifest_rows(method, small_params(), [0, 2])]
         for method in ("dreambooth", "lora")
     }
     assert seeds["dreambooth"] == seeds["lora"]
@@ -215,10 +217,19 @@ def test_missing_checkpoints_and_overlong_prompts_are_one_line_each(models: Path
         draw(small_params(), tmp_path / "nothing", base, tmp_path)
     none = tmp_path / "none"
     with pytest.raises(UserError, match=r"manifest\.jsonl: no such file"):
-        sample("dreambooth", small_params(), models, base, none, none, none, none)
+        sample("dreambooth", small_params(), Paths(models, none, none, none, base, none))
     long = {"prompts": ["a {token} " + "blue " * 60]}
     with pytest.raises(UserError, match="longer than the text encoder reads"):
         draw(small_params(sample=long), models, base, tmp_path)
+
+
+def test_a_method_that_is_left_out_has_an_empty_table_and_the_bases_sheet(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    drawn = draw(small_params(), tmp_path / "models", base, tmp_path)
+    assert rows_of(drawn) == []
+    assert set(digests(drawn)) == {"manifest.jsonl"}
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height < 2 * 32 + 60, "one row, of the untuned base"
 
 
 def test_lines_of_the_contact_sheet_fit() -> None:

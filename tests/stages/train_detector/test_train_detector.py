@@ -166,8 +166,8 @@ def test_a_picture_of_another_size_than_its_label_is_refused(world: Path) -> Non
 
 
 def test_a_label_without_its_picture_is_named(world: Path, tmp_path: Path) -> None:
+    brand = world / "brand"
     with pytest.raises(UserError, match="is labelled but is neither"):
-        brand = world / "brand"
         labelled_set(brand / "labels.jsonl", brand / "extra.jsonl", tmp_path, world / "filtered")
 
 

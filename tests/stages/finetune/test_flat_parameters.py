@@ -1,4 +1,4 @@
-"""Blocks: tensors behind each other in memory keep their values, shapes and layouts, and their gradients' order."""
+"""Tensors behind each other in memory keep their values, shapes and layouts, and their gradients' order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.finetune.block import Block, in_memory_order, take_gradients
+from stages.finetune.flat_parameters import FlatParameters, in_memory_order, take_gradients
 
 
 def module(channels_last: bool) -> nn.Sequential:
@@ -19,7 +19,7 @@ def module(channels_last: bool) -> nn.Sequential:
 def test_a_module_computes_the_same_from_a_block(channels_last: bool) -> None:
     plain, joined = module(channels_last), module(channels_last)
     weights = list(joined.parameters())
-    block = Block(weights, torch.float32)
+    block = FlatParameters(weights, torch.float32)
     block.adopt(weights)
     assert block.flat.numel() == sum(weight.numel() for weight in plain.parameters())
     pixels = torch.randn(3, 4, 8, 8)
@@ -34,7 +34,7 @@ def test_a_module_computes_the_same_from_a_block(channels_last: bool) -> None:
 def test_gradients_lie_where_their_weights_do(channels_last: bool) -> None:
     joined = module(channels_last)
     weights = list(joined.parameters())
-    block = Block(weights, torch.float32)
+    block = FlatParameters(weights, torch.float32)
     block.adopt(weights)
     pixels = torch.randn(3, 4, 8, 8).contiguous(memory_format=torch.channels_last)
     joined(pixels).square().sum().backward()
@@ -52,7 +52,7 @@ def test_gradients_lie_where_their_weights_do(channels_last: bool) -> None:
 
 def test_a_block_of_a_lower_precision_rounds_and_adds_up_in_its_own() -> None:
     weights = list(module(False).parameters())
-    exact, rounded = Block(weights, torch.float32), Block(weights, torch.bfloat16)
+    exact, rounded = FlatParameters(weights, torch.float32), FlatParameters(weights, torch.bfloat16)
     rounded.adopt(weights)
     assert {weight.dtype for weight in weights} == {torch.bfloat16}
     assert torch.equal(rounded.flat, exact.flat.bfloat16())

@@ -1,4 +1,4 @@
-"""Tensors behind each other in one block of memory, so that what is done to all of them is one operation.
+"""Tensors behind each other in memory, so that what is done to all of them is one operation.
 
 A small UNet has four hundred weights. A norm, a cast or an optimizer that takes them one by one spends more time on
 starting its operations than on their work.
@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 
-class Block:
-    """A flat parameter, and views of it: one for each tensor, in that tensor's shape and memory layout."""
+class FlatParameters:
+    """One flat parameter, and views of it: one for each tensor, in that tensor's shape and memory layout."""
 
     def __init__(self, like: Sequence[torch.Tensor], dtype: torch.dtype) -> None:
-        """Make a block for tensors such as these (contiguous or channels_last), in their order, with their values."""
+        """Make one for tensors such as these (contiguous or channels_last), in their order, with their values."""
         flat = torch.empty(sum(tensor.numel() for tensor in like), dtype=dtype, device=like[0].device)
         self.flat = nn.Parameter(flat)
         self._gradient: torch.Tensor | None = None
@@ -27,7 +27,7 @@ class Block:
             place.copy_(tensor.detach())
 
     def adopt(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Have the parameters that the block is made after live in it."""
+        """Have the parameters that it is made after live in it."""
         for parameter, place in zip(parameters, self.tensors, strict=True):
             parameter.data = place
 
