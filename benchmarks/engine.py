@@ -26,9 +26,8 @@ from typing import Any
 
 import click
 
-from stages.common.params import Params, load_params
+from stages.common.params import METHODS, Params, load_params
 
-METHODS = ("dreambooth", "textual_inversion", "lora")
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16, from the makers' data sheets
 
 
@@ -94,16 +93,15 @@ def load_settled(path: Path) -> Params:
     params, best = load_params(path), "bf16" if native_bf16(prepare_machine())[0] else "fp32"
     for method in METHODS:
         if params.training(method).precision == "auto":
-            params = params.with_training(method, precision=best)
+            params = params.changed(f"finetune.{method}", precision=best)
     return params
 
 
 def changed(params: Params, changes: dict[str, Any]) -> Params:
     """The parameters with other settings for the training of every method."""
-    finetune = params.finetune.model_copy(
-        update={name: getattr(params.finetune, name).model_copy(update=changes) for name in METHODS}
-    )
-    return params.model_copy(update={"finetune": finetune})
+    for method in METHODS:
+        params = params.changed(f"finetune.{method}", **changes)
+    return params
 
 
 def print_table(results: dict[tuple[str, str, str], list[dict[str, Any]]]) -> None:
@@ -169,30 +167,32 @@ def timed(step: Callable[[int], Any], count: int, pictures: int) -> dict[str, An
 
 def train_ours(method: str, params: Params, base: Path, data: Path, task: dict[str, Any]) -> dict[str, Any]:
     """The loop's own steps, as `finetune` runs them."""
-
     from stages.common.diffusion import load_base
     from stages.common.machine import prepare_machine
-    from stages.finetune import method_class
-    from stages.finetune.loop import Plan, Processes, Resident, Run
+    from stages.finetune.batch_schedule import BatchSchedule
+    from stages.finetune.cached_dataset import CachedDataset
+    from stages.finetune.method import load_method
     from stages.finetune.pictures import read_pictures, read_rows
+    from stages.finetune.processes import Processes
+    from stages.finetune.trainer import Trainer
 
     loaded = load_base(base, prepare_machine())
     settings = getattr(params.finetune, method)
-    chosen = method_class(method)(loaded, params)
+    chosen = load_method(method)(loaded, params)
     rows = read_rows(data)
     pictures = read_pictures(rows, data, loaded, params.resolution)
-    resident = Resident(chosen, pictures, chosen.captions(rows), None)
-    run = Run(chosen, resident, Plan(settings, len(rows), 0, params.seed), Processes())
+    dataset = CachedDataset(chosen, pictures, chosen.captions(rows), None)
+    trainer = Trainer(chosen, dataset, BatchSchedule(settings, len(rows), 0, params.seed), Processes())
 
     def step(number: int) -> None:
-        run.gradients(number)
-        run.step(number)
+        trainer.gradients(number)
+        trainer.step(number)
 
     result = {**timed(step, task["steps"], settings.batch_size), "megabytes": peak_megabytes()}
     from torch.utils.flop_counter import FlopCounterMode  # after the peak is read: it brings much along
 
     with FlopCounterMode(display=False) as counter:
-        run.gradients(0)
+        trainer.gradients(0)
     flops = counter.get_total_flops() * task["steps"] / result["seconds"]
     return {**result, "tflops": flops / 1e12, "share": share_of_peak(flops)}
 
@@ -288,14 +288,14 @@ def checkpoints(method: str, params: Params, base: Path, folder: Path) -> Path:
     import torch
 
     from stages.common.diffusion import load_base
-    from stages.finetune import method_class
+    from stages.finetune.method import load_method
 
     models = folder / f"models-{method}"
     if not models.exists():
         loaded = load_base(base, torch.device("cpu"))
-        chosen = method_class(method)(loaded, params)
+        chosen = load_method(method)(loaded, params)
         for epoch in (1, 2):
-            chosen.save(models / f"epoch-{epoch:02d}", {})
+            chosen.write_checkpoint(models / f"epoch-{epoch:02d}", {})
     return models
 
 
@@ -304,7 +304,7 @@ def sample_ours(method: str, params: Params, base: Path, data: Path, task: dict[
     from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    from stages.sample.__main__ import sample
+    from stages.sample.__main__ import Paths, sample
 
     del AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel, CLIPTextModel, CLIPTokenizer
 
@@ -313,9 +313,9 @@ def sample_ours(method: str, params: Params, base: Path, data: Path, task: dict[
     with tempfile.TemporaryDirectory(dir=folder) as run:
         target = Path(run)
         before = time.perf_counter()
-        sheet, scratch = target / "sheet.png", target / "scratch"
-        untuned = sample("base", params, None, base, target / "base", sheet, scratch)
-        drawn = sample(method, params, models, base, target / "samples", sheet, scratch, untuned)
+        rest = (target / "sheet.png", target / "base", base, target / "scratch")
+        untuned = sample("base", params, Paths(models, target / "base", *rest))
+        drawn = sample(method, params, Paths(models, target / "samples", *rest))
         seconds = time.perf_counter() - before
         pictures = sum(len(list(folder.rglob("*.png"))) for folder in (untuned, drawn))
     return {"rate": pictures / seconds, "seconds": seconds}

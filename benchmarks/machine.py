@@ -22,45 +22,61 @@ import click
 
 BASE = Path("demo/weights/base")
 START = Path("demo/weights/detector/detector.safetensors")
-UNET: dict[str, Any] = {
-    "what": "unet", "train": True, "precision": "fp32", "attention": "fused", "channels_last": True, "batch": 32,
-    "keep_memory": True,
-}  # fmt: skip
-QUESTIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+PRECISIONS = ("fp32", "bf16")
+WORK = {True: "training", False: "drawing"}
+Alternative = tuple[str, dict[str, Any]]
+
+
+def unet(name: str, train: bool = True, precision: str = "fp32", **changes: Any) -> Alternative:
+    """A step of the UNet: what is done, in which precision, and the name of the alternative behind it."""
+    settings = {"what": "unet", "attention": "best", "channels_last": True, "batch": 32, "keep_memory": True}
+    settings |= {"train": train, "precision": precision}
+    return name, settings | changes
+
+
+def detector(name: str, precision: str) -> Alternative:
+    """A training step of the detector."""
+    return name, {"what": "detector", "batch": 32, "size": 128, "precision": precision}
+
+
+def decoder(name: str, precision: str, batch: int) -> Alternative:
+    """The autoencoder's decoder on a batch of latents."""
+    return name, {"what": "decoder", "precision": precision, "batch": batch}
+
+
+QUESTIONS: dict[str, list[Alternative]] = {
     "precision": [
-        (f"{what}, {precision}", settings | {"precision": precision})
-        for what, settings in (
-            ("UNet, training", UNET | {"attention": "best"}),
-            ("UNet, drawing", UNET | {"train": False}),
-            ("detector, training", {"what": "detector", "batch": 32, "size": 128}),
-        )
-        for precision in ("fp32", "bf16")
+        *(unet(f"UNet, training, {precision}", True, precision) for precision in PRECISIONS),
+        *(unet(f"UNet, drawing, {precision}", False, precision, attention="fused") for precision in PRECISIONS),
+        *(detector(f"detector, training, {precision}", precision) for precision in PRECISIONS),
     ],
     "attention": [
-        (f"{'training' if train else 'drawing'}, {precision}, {kind}", UNET | {
-            "train": train, "precision": precision, "attention": kind})
-        for train in (True, False) for precision in ("fp32", "bf16") for kind in ("plain", "fused")
+        unet(f"{work}, {precision}, {kind}", train, precision, attention=kind)
+        for train, work in WORK.items()
+        for precision in PRECISIONS
+        for kind in ("plain", "fused")
     ],
     "layout": [
-        (f"{'training' if train else 'drawing'}, {precision}, {'channels last' if last else 'contiguous'}", UNET | {
-            "train": train, "precision": precision, "attention": "best", "channels_last": last})
-        for train in (True, False) for precision in ("fp32", "bf16") for last in (False, True)
+        unet(f"{work}, {precision}, {layout}", train, precision, channels_last=layout == "channels last")
+        for train, work in WORK.items()
+        for precision in PRECISIONS
+        for layout in ("contiguous", "channels last")
     ],
     "batch": [
-        (f"{'training' if train else 'drawing'}, {batch} pictures", UNET | {
-            "train": train, "precision": "auto", "attention": "best", "batch": batch})
-        for train, batches in ((True, (4, 8, 14, 49)), (False, (16, 32, 64, 128))) for batch in batches
+        unet(f"{WORK[train]}, {batch} pictures", train, "auto", batch=batch)
+        for train, batches in ((True, (4, 8, 14, 49)), (False, (16, 32, 64, 128)))
+        for batch in batches
     ],
     "memory": [
-        (f"training, freed blocks {'kept' if keep else 'handed back'}", UNET | {
-            "precision": "auto", "attention": "best", "keep_memory": keep})
+        unet(f"training, freed blocks {'kept' if keep else 'handed back'}", precision="auto", keep_memory=keep)
         for keep in (False, True)
     ],
     "decoder": [
-        (f"decoding, {precision}, {batch} at once", {"what": "decoder", "precision": precision, "batch": batch})
-        for precision in ("fp32", "bf16") for batch in (1, 8, 16, 64)
+        decoder(f"decoding, {precision}, {batch} at once", precision, batch)
+        for precision in PRECISIONS
+        for batch in (1, 8, 16, 64)
     ],
-}  # fmt: skip
+}
 
 
 @click.command()

@@ -19,6 +19,11 @@ from pathlib import Path
 
 import click
 
+from stages.common.command import offline
+from stages.common.params import load_params
+from stages.common.tables import read_table, write_table
+from stages.score.__main__ import Paths, score
+
 
 @click.command()
 @click.option("--method", default="lora", show_default=True)
@@ -48,8 +53,6 @@ def main(method: str, sizes: str, child: str) -> None:
 
 def write_samples(method: str, count: int, folder: Path) -> None:
     """A sample folder of `count` pictures, taken from the run's: whole epochs again, under new numbers."""
-    from stages.common.tables import read_table, write_table
-
     source = Path("data/samples") / method
     rows = read_table(source / "manifest.jsonl")
     epochs = max(row["epoch"] for row in rows) + 1
@@ -62,16 +65,11 @@ def write_samples(method: str, count: int, folder: Path) -> None:
 
 def scoring_seconds(method: str, folder: Path) -> float:
     """Seconds of the stage, its networks' loading included."""
-    from stages.common.command import offline
-    from stages.common.params import load_params
-
     offline()
     (folder / "scores").mkdir()
     shutil.copyfile("data/scores/base.jsonl", folder / "scores" / "base.jsonl")
-    params, before = load_params(Path("params.yaml")), time.perf_counter()
-    from stages.score.__main__ import score
-
-    score(params, method, samples=folder / "samples", scores=folder / "scores", metrics=folder / "metrics")
+    params, before = load_params(), time.perf_counter()
+    score(params, method, Paths(samples=folder / "samples", scores=folder / "scores", metrics=folder / "metrics"))
     return time.perf_counter() - before
 
 

@@ -15,7 +15,18 @@ from tests.test_dag import ROOT, STAGES, declared_modules
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OURS = {"stages", "experiments", "demo", "docs", "benchmarks", "tests"}
-BY_PROGRAM = {"mypy", "pytest-xdist", "ruff", "scipy-stubs", "types-tqdm", "uv"}
+BY_PROGRAM = {
+    "detect-secrets",
+    "mypy",
+    "pre-commit",
+    "pytest-xdist",
+    "ruff",
+    "scipy-stubs",
+    "types-tqdm",
+    "typos",
+    "uv",
+    "zizmor",
+}
 """Development packages that are called as programs, by pytest or by mypy."""
 UNSEEN = {"ruamel-yaml-clib"}
 """Imported for us: ruamel.yaml's C parser, by DVC."""

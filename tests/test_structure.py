@@ -110,15 +110,12 @@ def writes_in_place(node: ast.AST) -> bool:
         # open(path, mode) and path.open(mode); Image.open, os.open and tarfile.open have no mode of text
         texts = [arg.value for arg in [*node.args, *(k.value for k in node.keywords)] if isinstance(arg, ast.Constant)]
         return any(isinstance(t, str) and set(t) <= set("rwxabt+") and set(t) & set("wxa+") for t in texts)
-    if name in ("save", "dump"):
-        # to a buffer or to what `replacing` yields: both are called so
+    if name in ("save", "dump") and isinstance(node.func, ast.Attribute):
+        # to a buffer or to what `replacing` yields: both are called so; a trainer's and a method's own write by it
+        if ast.unparse(node.func.value) in ("self", "trainer", "self.method"):
+            return False
         targets = [arg.id for arg in node.args if isinstance(arg, ast.Name)]
-        own = (
-            isinstance(node.func, ast.Attribute)
-            and isinstance(node.func.value, ast.Name)
-            and node.func.value.id == "self"
-        )
-        return not own and bool(node.args) and not {"buffer", "file", "text", "tensors"} & set(targets)
+        return bool(node.args) and not {"buffer", "file", "text", "tensors"} & set(targets)
     return False
 
 

@@ -207,7 +207,10 @@ def draw(
 
 @torch.no_grad()
 def decode(base: Base, latents: torch.Tensor, batch: int = 16) -> torch.Tensor:
-    """Pictures of latents, on the CPU as uint8 of shape [n, height, width, 3]."""
+    """Pictures of latents, on the CPU as uint8 of shape [n, height, width, 3].
+
+    The decoder gains from batches of 8, and nothing from more than 16 (benchmarks/README.md).
+    """
     pictures = []
     for part in torch.split(latents / base.vae.config.scaling_factor, batch):
         pixels = base.vae.decode(part.to(base.vae.dtype), return_dict=False)[0].float()

@@ -352,13 +352,17 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 
     Raises UserError with one line that names the key, its value and what is allowed.
     """
-    content = read_yaml(path)
+    return check_params(read_yaml(path), str(path))
+
+
+def check_params(content: Any, name: str) -> Params:
+    """Check what a params file called `name` holds. Raises UserError as `load_params` does."""
     if not isinstance(content, dict):
-        raise UserError(f"{path}: must be a mapping of parameters, is {type(content).__name__}")
+        raise UserError(f"{name}: must be a mapping of parameters, is {type(content).__name__}")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_describe(error)}") from None
+        raise UserError(f"{name}: {_describe(error)}") from None
 
 
 def _describe(error: ValidationError) -> str:

@@ -11,6 +11,7 @@ its files are there, and empty.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,9 @@ def leave_out(method: str, paths: Paths) -> Path:
     from stages.finetune.epoch_log import write_nothing
 
     click.echo(f"finetune {method}: left out (finetune.{method}.epochs = 0)")
-    paths.models.mkdir(parents=True, exist_ok=True)
+    for folder in (paths.models, paths.metrics):  # an earlier run's, where DVC has not removed them
+        shutil.rmtree(folder, ignore_errors=True)
+    paths.models.mkdir(parents=True)
     write_nothing(paths.metrics)
     return paths.models
 
@@ -130,7 +133,8 @@ def main(method: str) -> None:
     @stage_main
     def run() -> None:
         params = load_params()
-        use_all_devices()
+        if params.training(method).epochs:
+            use_all_devices()
         finetune(method, params)
 
     run()

@@ -82,7 +82,7 @@ class DreamBooth(Method):
         self.after_update()
 
     @override
-    def save(self, folder: Path, metadata: dict[str, str]) -> None:
+    def write_checkpoint(self, folder: Path, metadata: dict[str, str]) -> None:
         write_unet(folder, self.base.unet, self._saved(), metadata)
 
     @override

@@ -23,10 +23,10 @@ class EpochLog:
         self._live = Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False)
 
     def log_epoch(self, epoch: int, loss: float) -> None:
-        """Log an epoch's mean loss."""
+        """Log an epoch's mean loss, and signal the extension that a step has ended (it asks for `next_step`)."""
         self._live.step = epoch
         self._live.log_metric("loss", loss, timestamp=False)
-        self._live.make_summary()
+        self._live.next_step()
 
     def close(self) -> None:
         """End the log."""

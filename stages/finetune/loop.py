@@ -58,13 +58,13 @@ def train(
                 on_epoch(epoch, trainer.epoch_loss(epoch))
                 if epoch % settings.save_every == 0:
                     trainer.save_checkpoint(folder, epoch, metadata)
-                    trainer.save(folder / STATE_FILE)
+                    trainer.save_state(folder / STATE_FILE)
                     log(processes, f"epoch {epoch} of {settings.epochs}: loss {trainer.epoch_loss(epoch):.5f}, saved")
             # Processes agree on stopping at the end of an epoch: asking each other at every step would cost.
             asked = stop.requested if processes.count == 1 else ends_epoch == 0 and processes.any(stop.requested)
             if asked and update + 1 < schedule.updates:
                 trainer.check_losses(epoch + 1)
-                trainer.save(folder / STATE_FILE)
+                trainer.save_state(folder / STATE_FILE)
                 raise SystemExit(143)
     base.unet.zero_grad(set_to_none=True)
     return [trainer.epoch_loss(epoch) for epoch in range(1, settings.epochs + 1)]

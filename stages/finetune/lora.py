@@ -121,7 +121,7 @@ class LoRA(Method):
         self.after_update()
 
     @override
-    def save(self, folder: Path, metadata: dict[str, str]) -> None:
+    def write_checkpoint(self, folder: Path, metadata: dict[str, str]) -> None:
         unet, text_encoder = (
             {name.removeprefix(part): matrix for name, matrix in self.trained.items() if name.startswith(part)}
             for part in ("unet.", "text_encoder.")

@@ -63,16 +63,16 @@ class Method(ABC):
         return
 
     @abstractmethod
-    def save(self, folder: Path, metadata: dict[str, str]) -> None:
+    def write_checkpoint(self, folder: Path, metadata: dict[str, str]) -> None:
         """Write what is trained into `folder`, in the formats that other tools load."""
 
     @abstractmethod
     def loaders(self) -> list[Callable[[Any, Path], None]]:
-        """For each format that `save` writes, how a stock StableDiffusionPipeline loads it, by stock calls alone."""
+        """For each format that is written, how a stock StableDiffusionPipeline loads it, by stock calls alone."""
 
     @abstractmethod
     def merge_into(self, pipeline: Any) -> None:
-        """Merge what is trained into a stock pipeline by plain arithmetic, to check `save` and `loaders` against."""
+        """Merge what is trained into a stock pipeline by plain arithmetic, to check what is written against."""
 
     @abstractmethod
     def how_to_load(self) -> str:

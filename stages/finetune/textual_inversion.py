@@ -52,7 +52,7 @@ class TextualInversion(Method):
         self.embedding.vectors.mul_(norms.clamp(*self.norm_range) / norms.clamp(min=1e-12))
 
     @override
-    def save(self, folder: Path, metadata: dict[str, str]) -> None:
+    def write_checkpoint(self, folder: Path, metadata: dict[str, str]) -> None:
         write_safetensors(folder / EMBEDDINGS_FILE, {self.params.brand.token: self.embedding.vectors}, metadata)
 
     @override

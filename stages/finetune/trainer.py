@@ -189,14 +189,14 @@ class Trainer:
             partial, target = folder / "partial", folder / "model" / f"epoch-{epoch:02d}"
             shutil.rmtree(partial, ignore_errors=True)
             with self.averaged():
-                self.method.save(partial, {**metadata, "epoch": str(epoch)})
+                self.method.write_checkpoint(partial, {**metadata, "epoch": str(epoch)})
                 verify_checkpoint(self.method, partial)
             shutil.rmtree(target, ignore_errors=True)
             target.parent.mkdir(exist_ok=True)
             partial.replace(target)
         self.processes.wait()
 
-    def save(self, path: Path) -> None:
+    def save_state(self, path: Path) -> None:
         """Write all that `resume` needs, atomically and synced to disk."""
         if self.processes.main:
             state = {

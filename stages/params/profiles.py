@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from stages.common.errors import UserError
 from stages.common.files import write_file
-from stages.common.params import load_params
+from stages.common.params import check_params, load_params
 
 UNLIMITED = 10_000
 """Characters a line may have when it is written again: lines are broken by people alone."""
@@ -31,14 +30,8 @@ def apply_profiles(file: Path, profiles: Sequence[Path]) -> list[str]:
     """
     before = load_params(file).model_dump()
     text = compose(file, profiles)
-    with tempfile.TemporaryDirectory() as folder:
-        candidate = Path(folder) / file.name
-        candidate.write_text(text, encoding="utf-8")
-        try:
-            after = load_params(candidate).model_dump()
-        except UserError as error:
-            named = ", ".join(profile.as_posix() for profile in profiles)
-            raise UserError(f"{file} with {named}: {str(error).removeprefix(f'{candidate}: ')}") from None
+    named = f"{file} with {', '.join(profile.as_posix() for profile in profiles)}"
+    after = check_params(YAML(typ="safe", pure=True).load(text), named).model_dump()
     write_file(file, text)
     return [f"{key}: {old!r} -> {new!r}" for key, old, new in changes(before, after)]
 

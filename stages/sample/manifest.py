@@ -12,10 +12,13 @@ from stages.common.tables import Row
 
 
 def find_checkpoints(models: Path) -> dict[int, Path]:
-    """The checkpoints by epoch; none of a method that is left out. Raises UserError where there is no such folder."""
-    if not models.is_dir():
-        raise UserError(f"{models}: no checkpoints (has the stage `finetune` run?)")
+    """The checkpoints by epoch; none where the folder is empty, which `finetune` leaves of a method without epochs.
+
+    Raises UserError where there is no such folder, or other things in it.
+    """
     folders = {int(path.name.removeprefix("epoch-")): path for path in models.glob("epoch-*")}
+    if not models.is_dir() or (not folders and any(models.iterdir())):
+        raise UserError(f"{models}: no checkpoints (has the stage `finetune` run?)")
     return dict(sorted(folders.items()))
 
 

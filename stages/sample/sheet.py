@@ -22,7 +22,7 @@ def contact_sheet(rows: Sequence[Row], files: dict[str, Path]) -> Image.Image:
     prompts = {row["prompt_index"]: row["prompt"] for row in first}
     with Image.open(files[first[0]["file"]]) as picture:
         side = min(SHEET_PICTURE, picture.width)
-    gap, left, top = 4, 60, 44
+    gap, left, top = 4, 60, 44  # pixels: room for "epoch 30" on the left, for three lines of a prompt above
     size = (left + len(prompts) * (side + gap), top + len(epochs) * (side + gap))
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)

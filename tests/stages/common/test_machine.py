@@ -59,9 +59,13 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, names: str = "", bf16: bool = Fa
     ],
 )
 def test_auto_is_bf16_where_the_processor_computes_it(
-    names: str, onednn: bool, most: str | None, taken: str, monkeypatch: pytest.MonkeyPatch,
+    names: str,
+    onednn: bool,
+    most: str | None,
+    taken: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     pretend(monkeypatch, names=names, bf16=onednn)
     if most:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
@@ -96,9 +100,14 @@ def test_auto_is_bf16_from_ampere_on(
     ],
 )
 def test_what_is_asked_for_by_name_is_taken_with_a_warning_where_it_is_emulated(
-    asked: str, names: str, bf16: bool, fp16: bool, warned: bool, monkeypatch: pytest.MonkeyPatch,
+    asked: str,
+    names: str,
+    bf16: bool,
+    fp16: bool,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     pretend(monkeypatch, names=names, bf16=bf16, fp16=fp16)
     assert resolve_precision(asked, CPU, "finetune.lora.precision") == asked
     said = capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_a_run_goes_on_from_its_state_as_if_it_had_not_stopped(
         for update in updates:
             run.gradients(update)
             run.step(update)
-    stopped.save(tmp_path / "state.pt")
+    stopped.save_state(tmp_path / "state.pt")
     resumed.resume(tmp_path)
     for update in range(2, 4):
         resumed.gradients(update)
@@ -139,14 +139,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_update_and_picture(
 def test_a_checkpoint_that_draws_something_else_is_not_published(
     data: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = LoRA.save
+    honest = LoRA.write_checkpoint
 
     def forget_the_alpha(self: LoRA, folder: Path, metadata: dict[str, str]) -> None:
         honest(self, folder, metadata)
         file = folder / "pytorch_lora_weights.safetensors"
         save_file(load_file(file), file)
 
-    monkeypatch.setattr(LoRA, "save", forget_the_alpha)
+    monkeypatch.setattr(LoRA, "write_checkpoint", forget_the_alpha)
     with pytest.raises(UserError, match="draws something else when it is loaded"):
         run_finetune("lora", small_params(unet_lr=0.1, text_encoder_lr=0.1), tmp_path, data, base)
     assert not list((tmp_path / "scratch").rglob("epoch-*"))
@@ -180,14 +180,14 @@ def test_each_epoch_is_on_disk_as_soon_as_it_has_ended(
 ) -> None:
     """So that `dvc exp show` and the VS Code extension see the loss while the training goes on."""
     folder, seen = tmp_path / "metrics" / "lora", {}
-    save = LoRA.save
+    save = LoRA.write_checkpoint
 
     def look(self: LoRA, partial: Path, metadata: dict[str, str]) -> None:
         lines = (folder / "plots/metrics/loss.tsv").read_text().splitlines()[1:]
         seen[int(metadata["epoch"])] = (json.loads((folder / "metrics.json").read_text())["step"], len(lines))
         save(self, partial, metadata)
 
-    monkeypatch.setattr(LoRA, "save", look)
+    monkeypatch.setattr(LoRA, "write_checkpoint", look)
     run_finetune("lora", small_params(), tmp_path, data, base)
     assert seen == {2: (2, 2), 4: (4, 4)}
     assert json.loads((folder / "metrics.json").read_text())["step"] == 4
@@ -199,7 +199,7 @@ def test_a_resumed_run_logs_each_epoch_once(
     """DVC removes what was logged before it runs a stage again: it is logged anew, from the state."""
     (tmp_path / "whole").mkdir()
     run_finetune("lora", small_params(), tmp_path / "whole", data, base)
-    save, target = LoRA.save, tmp_path / "stopped"
+    save, target = LoRA.write_checkpoint, tmp_path / "stopped"
     target.mkdir()
 
     def stop_at_the_end(self: LoRA, partial: Path, metadata: dict[str, str]) -> None:
@@ -208,7 +208,7 @@ def test_a_resumed_run_logs_each_epoch_once(
         save(self, partial, metadata)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LoRA, "save", stop_at_the_end)
+        patch.setattr(LoRA, "write_checkpoint", stop_at_the_end)
         with pytest.raises(KeyboardInterrupt):
             run_finetune("lora", small_params(), target, data, base)
     shutil.rmtree(target / "metrics")
@@ -222,11 +222,18 @@ def test_a_resumed_run_logs_each_epoch_once(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_without_epochs_leaves_empty_results(method: str, tmp_path: Path) -> None:
-    """Its outputs are there, so that the DAG is whole; neither pictures nor a base are looked at."""
+    """Its outputs are there, so that the DAG is whole; neither pictures nor a base are looked at.
+
+    Nothing stays of an earlier run: a checkpoint of it would be drawn and scored.
+    """
+    for left in (tmp_path / "models" / method / "epoch-02" / "file", tmp_path / "metrics" / method / "plots" / "file"):
+        left.parent.mkdir(parents=True)
+        left.touch()
     params = small_params().changed(f"finetune.{method}", epochs=0)
     models = run_finetune(method, params, tmp_path, tmp_path / "nothing", tmp_path / "nothing")
     assert list(models.iterdir()) == []
     metrics = tmp_path / "metrics" / method
+    assert set(digests(metrics)) == {"coverage.json", "metrics.json", "plots/metrics/loss.tsv"}
     assert json.loads((metrics / "metrics.json").read_text()) == {}
     assert (metrics / "plots/metrics/loss.tsv").read_text() == "step\tloss\n"
     assert json.loads((metrics / "coverage.json").read_text())["pictures_with_box"] == 0

@@ -215,6 +215,10 @@ def test_bf16_draws_nearly_the_same(models: Path, base: Path, tmp_path: Path) ->
 def test_missing_checkpoints_and_overlong_prompts_are_one_line_each(models: Path, base: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoints"):
         draw(small_params(), tmp_path / "nothing", base, tmp_path)
+    (tmp_path / "something").mkdir()
+    (tmp_path / "something" / "README.md").touch()
+    with pytest.raises(UserError, match="no checkpoints"):
+        draw(small_params(), tmp_path / "something", base, tmp_path)
     none = tmp_path / "none"
     with pytest.raises(UserError, match=r"manifest\.jsonl: no such file"):
         sample("dreambooth", small_params(), Paths(models, none, none, none, base, none))
