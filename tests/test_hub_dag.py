@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from stages.common.params import METHODS
 from stages.common.ultralytics_offline import DetectionModel
+from stages.params.profiles import compose
 from tests.hub_server import Hub, serve, sha256
 from tests.sd_shaped_base import write_clip, write_sd_shaped_base
 from tests.test_end_to_end import commit, ran, run
@@ -23,8 +24,8 @@ COMMIT, CLIP_COMMIT = "4" * 40, "3" * 40
 
 
 def reduced_profile(hub: Hub, checkpoint: bytes) -> dict[str, object]:
-    """profiles/sd15.yaml with the loopback hub's addresses, 64 pixels, and few of everything."""
-    params = YAML().load(ROOT / "profiles/sd15.yaml")
+    """params.yaml under profiles/sd15.yaml with the loopback hub's addresses, 64 pixels, and few of everything."""
+    params = YAML().load(compose(ROOT / "params.yaml", [ROOT / "profiles/sd15.yaml"]))
     params["resolution"] = 64
     params["pretrained"] |= {
         "base": "someone/base",
@@ -40,7 +41,7 @@ def reduced_profile(hub: Hub, checkpoint: bytes) -> dict[str, object]:
     }
     params["scrape"] |= {"start_urls": ["/brand/hugo/"], "max_depth": 2, "delay": 0.0}
     params["filter"]["min_logo_width"] = 20
-    params["detector"] |= {"epochs": 1, "augmentations": 0, "hard_negatives": 1, "image_size": 64}
+    params["detector"] |= {"epochs": 1, "augmentations": 0, "hard_negatives": 1, "image_size": 64, "crop": 64}
     for method in METHODS:
         params["finetune"][method] |= {"epochs": 2, "save_every": 1, "batch_size": 8}
     params["sample"] |= {"prompts": params["sample"]["prompts"][:2], "plain_prompts": [], "images_per_prompt": 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -134,6 +135,24 @@ def test_a_flipped_byte_in_the_cache_is_named_and_healed(shared: Path, tmp_path:
     assert "1 damaged files removed" in check(repository, "--remove").stdout
     run(repository, "dvc", "pull", "-q", "--force")
     assert check(repository).returncode == 0
+
+
+def test_a_changed_object_of_a_remote_is_refused_as_the_readme_sets_it_up(shared: Path, tmp_path: Path) -> None:
+    """`verify true`: without it, DVC takes whatever a folder remote holds, and `dvc status` says up to date."""
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert "dvc remote modify team verify true" in readme
+    repository = clone(shared, tmp_path)
+    shutil.copytree(shared / "remote", tmp_path / "remote")
+    file = next(p for p in (tmp_path / "remote").rglob("*") if p.is_file() and p.stat().st_size == 1008)
+    mode = file.stat().st_mode
+    file.chmod(0o644)
+    file.write_bytes(b"x" * 1008)
+    file.chmod(mode)
+    run(repository, "dvc", "remote", "add", "--local", "--force", "-d", "team", str(tmp_path / "remote"))
+    run(repository, "dvc", "remote", "modify", "--local", "team", "verify", "true")
+    assert run(repository, "dvc", "pull", "-q", check=False).returncode != 0
+    weights = list((repository / "models").rglob("*.safetensors"))
+    assert all(path.read_bytes() != b"x" * 1008 for path in weights)
 
 
 def test_a_missing_file_and_a_missing_folder_are_named(shared: Path, tmp_path: Path) -> None:
