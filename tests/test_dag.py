@@ -120,6 +120,21 @@ def test_a_stage_reads_outputs_and_files_in_git_never_the_folder_around_an_outpu
             assert made or (ROOT / dep).exists(), f"{name}: {dep} is neither made by a stage nor in git"
 
 
+def test_no_output_of_dvcs_cache_is_in_git_and_every_other_is() -> None:
+    """DVC refuses to run a stage whose cached output git tracks; and nothing that no stage makes lies in metrics/."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    tracked = {name for name in listed.split("\0") if name}
+    cached, kept = set(), set()
+    for stage in STAGES.values():
+        for entry in (e for kind in ("outs", "metrics", "plots") for e in stage.get(kind, [])):
+            path, options = next(iter(entry.items())) if isinstance(entry, dict) else (entry, {})
+            (cached if options.get("cache", True) else kept).add(path)
+    assert [name for name in sorted(tracked) if any(name == c or name.startswith(f"{c}/") for c in cached)] == []
+    results = {n for n in tracked if n.startswith("metrics/") and not n.endswith(".gitignore")}
+    assert {n for n in results if not any(n == k or n.startswith(f"{k}/") for k in kept)} == set()
+    assert {k for k in kept if not any(n == k or n.startswith(f"{k}/") for n in tracked)} == set()
+
+
 def test_every_parameter_is_declared_by_a_stage() -> None:
     """A key that no stage declares could be changed without any effect."""
     declared = {key for stage in STAGES.values() for key in stage.get("params", []) if isinstance(key, str)}
