@@ -1,14 +1,14 @@
-"""Rank every checkpoint of every experiment: the paper's Table 3, Table 4 and Figure 11.
+"""Rank every checkpoint of every experiment of a method.
 
     python -m experiments.leaderboard [REVISION ...] [--method lora]
 
 Reads   git: params.yaml, dvc.lock and metrics/epochs/<method>.json of each revision (experiments by name, commits with
-        the experiments that started from them, nothing for every experiment); DVC: data/samples of a few of them.
-Writes  metrics/leaderboard/: table3.csv (all checkpoints), table4.csv, figure11.png, leaderboard.md, index.html.
+        the experiments that started from them, nothing for every experiment).
+Writes  metrics/leaderboard/: checkpoints.csv (all of them), leaderboard.md and index.html (the best ones).
 
-Table 3: the checkpoints with the highest normalised score; each metric is min-max normalised over all checkpoints of
-all experiments asked for, so the score depends on that set and the raw values stand beside it.
-Table 4: the learning-rate pairs whose best three ranks score highest. Figure 11: pictures by rank.
+The score that ranks is the paper's (Table 3): each metric is min-max normalised over all checkpoints of all experiments
+asked for, so it depends on that set and the raw values stand beside it. The paper's own tables are made by
+experiments.paper.
 
 Which experiments count is said in experiments.results. This is no stage of the pipeline: it looks at many commits, and
 no commit can depend on that.
@@ -18,19 +18,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from PIL import Image, ImageDraw, ImageFont
 
-from experiments.results import Experiment, open_samples, read_experiments
+from experiments.results import Experiment, furthest_of_each_model, read_experiments
 from stages.common.command import stage_main
 from stages.common.errors import UserError
-from stages.common.files import replacing, write_file
+from stages.common.files import write_file
 from stages.common.params import METHODS
 from stages.common.revisions import find_revisions
 from stages.common.statistics import normalised_score, ranks
@@ -40,10 +38,16 @@ from stages.report.page import render
 OUT = Path("metrics/leaderboard")
 TEMPLATES = Path(__file__).parent / "templates"
 TOP = 10
-"""Checkpoints in the paper's Table 3."""
-BEST_RANKS = 3
-"""Ranks a learning-rate pair in the paper's Table 4."""
+"""Checkpoints on the page, as many as in the paper's Table 3."""
 PAPER_PARAMETERS = {"lora": ("unet_lr", "text_encoder_lr", "rank")}
+COLUMNS = (
+    ("mean_od", "mean_od"),
+    ("mean_ocr", "mean_ocr"),
+    ("mean", "mean(OCR, OD)"),
+    ("joint_success", "Joint success"),
+    ("memorised_share", "Memorised"),
+    ("colour_fidelity", "Colour right"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def rank_checkpoints(experiments: Sequence[Experiment]) -> list[Entry]:
     """
     pairs = [(experiment, row) for experiment in experiments for row in experiment.epochs]
     if not pairs:
-        raise UserError("no experiment with scores: run `dvc exp run` first (make grid queues the paper's)")
+        raise UserError("no experiment with scores: run `dvc exp run` or `make grid` first")
     scores = normalised_score([row["mean_od"] for _, row in pairs], [row["mean_ocr"] for _, row in pairs])
     places = ranks(scores)
     entries = [
@@ -74,82 +78,26 @@ def rank_checkpoints(experiments: Sequence[Experiment]) -> list[Entry]:
     return sorted(entries, key=lambda e: (e.place, e.experiment.revision.name, e.epoch))
 
 
+def paper_parameters(method: str) -> tuple[str, ...]:
+    """The parameters that the paper's search varies (3.3, Table 1)."""
+    return PAPER_PARAMETERS.get(method, ("learning_rate",))
+
+
+def other_parameters(experiments: Sequence[Experiment], method: str) -> list[str]:
+    """All other parameters that differ between the models; how far they were trained is none."""
+    names = dict.fromkeys(name for e in experiments for name in e.model if name not in paper_parameters(method))
+    return [name for name in names if len({repr(e.parameters.get(name)) for e in experiments}) > 1]
+
+
 def shown_parameters(experiments: Sequence[Experiment], method: str) -> list[str]:
-    """The parameters that are columns: the paper's for the method, then all others that differ between experiments."""
-    names = list(dict.fromkeys(name for e in experiments for name in e.parameters))
-    paper = PAPER_PARAMETERS.get(method, ("learning_rate",))
-    return [n for n in names if n in paper] + [
-        n for n in names if n not in paper and len({repr(e.parameters.get(n)) for e in experiments}) > 1
-    ]
+    """The parameters that are columns: the paper's for the method, then all others that differ between models."""
+    known = {name for e in experiments for name in e.parameters}
+    return [name for name in paper_parameters(method) if name in known] + other_parameters(experiments, method)
 
 
-def pairs_of_learning_rates(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The paper's Table 4: each (unet_lr, text_encoder_lr) with its best ranks, the best pair first.
-
-    A rank counts with its best checkpoint; a pair is ordered by the mean normalised score of its best three
-    ranks (of as many as it has).
-    """
-    best: dict[tuple[float, float], dict[int, Entry]] = defaultdict(dict)
-    for entry in entries:  # the best come first
-        parameters = entry.experiment.parameters
-        best[parameters["unet_lr"], parameters["text_encoder_lr"]].setdefault(parameters["rank"], entry)
-    rows = []
-    for (unet_lr, text_encoder_lr), by_rank in best.items():
-        top = sorted(by_rank.items(), key=lambda item: (item[1].place, item[0]))[:BEST_RANKS]
-        mean = sum(entry.normscore for _, entry in top) / len(top)
-        rows.append({"unet_lr": unet_lr, "text_encoder_lr": text_encoder_lr, "mean": round(mean, 6), "best": top})
-    return sorted(rows, key=lambda row: (-row["mean"], row["unet_lr"], row["text_encoder_lr"]))
-
-
-def best_of_each(entries: Sequence[Entry], parameter: str) -> dict[Any, Entry]:
-    """The best checkpoint for each value of a parameter, values ascending."""
-    best: dict[Any, Entry] = {}
-    for entry in entries:
-        best.setdefault(entry.experiment.parameters[parameter], entry)
-    return dict(sorted(best.items()))
-
-
-def draw_figure_11(entries: dict[Any, Entry], method: str, repository: Path, path: Path) -> list[str]:
-    """Pictures of each rank's best checkpoint, a row a rank, a column a prompt; returns what is unavailable and why."""
-    cell, head, left = 96, 40, 150  # pixels: a picture with its gap, the prompts above, the checkpoints beside
-    prompts = max((len(e.experiment.prompts) for e in entries.values()), default=0)
-    sheet = Image.new("RGB", (left + prompts * cell, head + len(entries) * cell), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
-    missing = []
-    for line, (value, entry) in enumerate(entries.items()):
-        top = head + line * cell
-        about = f"rank {value}\nepoch {entry.epoch}\nnormscore {entry.normscore:.3f}"
-        pen.text((4, top + 8), about, fill="black", font=font)
-        try:
-            pictures = open_samples(entry.experiment, method, entry.epoch, repository)
-        except UserError as error:
-            missing.append(f"rank {value}: {error}")
-            pen.text((left, top + 8), "unavailable", fill="#a00000", font=font)
-            continue
-        for column, picture in enumerate(pictures):
-            resized = picture.convert("RGB").resize((cell - 4, cell - 4), Image.Resampling.LANCZOS)
-            sheet.paste(resized, (left + column * cell, top))
-    for column, prompt in enumerate(next(iter(entries.values())).experiment.prompts if entries else ()):
-        words = prompt.replace(" with a {token} logo", "")
-        pen.text((left + column * cell, 8), words[:16], fill="black", font=font)
-    with replacing(path) as file:
-        sheet.save(file, "PNG")
-    return missing
-
-
-COLUMNS = (
-    ("mean_od", "mean_od"),
-    ("mean_ocr", "mean_ocr"),
-    ("mean", "mean(OCR, OD)"),
-    ("joint_success", "Joint success"),
-    ("memorised_share", "Memorised"),
-    ("colour_fidelity", "Colour right"),
-)
-
-
-def table_3(entries: Sequence[Entry], parameters: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def table(entries: Sequence[Entry], parameters: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the ranking; raw values with their intervals beside the normalised score."""
-    header = ["#", "Experiment", *parameters, "Epoch", "Normscore", *(name for _, name in COLUMNS)]
+    header = ["#", "Experiment", *parameters, "Epoch", "Normscore", *(name for _, name in COLUMNS), "Pictures"]
     rows = [
         [
             str(e.place),
@@ -158,27 +106,10 @@ def table_3(entries: Sequence[Entry], parameters: Sequence[str]) -> tuple[list[s
             str(e.epoch),
             f"{e.normscore:.3f}",
             *(value(e.numbers, key) for key, _ in COLUMNS),
+            str(e.numbers.get("images", "")),
         ]
         for e in entries
     ]
-    return header, rows
-
-
-def table_4(pairs: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the learning-rate pairs: each rank with its best checkpoint's normalised score and epoch."""
-    header = ["UNet lr", "Text encoder lr", "Mean Normscore", *(f"Rank, place {i + 1}" for i in range(BEST_RANKS))]
-    rows = []
-    for pair in pairs:
-        best = [f"{rank}: {entry.normscore:.3f} (epoch {entry.epoch})" for rank, entry in pair["best"]]
-        rows.append(
-            [
-                number(pair["unet_lr"]),
-                number(pair["text_encoder_lr"]),
-                f"{pair['mean']:.3f}",
-                *best,
-                *[""] * (BEST_RANKS - len(best)),
-            ]
-        )
     return header, rows
 
 
@@ -221,16 +152,10 @@ def all_checkpoints(entries: Sequence[Entry], parameters: Sequence[str]) -> tupl
     return header, rows
 
 
-def markdown(
-    title: str, tables: Sequence[tuple[str, list[str], list[list[str]]]], notes: Sequence[str], figure: bool
-) -> str:
+def markdown(title: str, caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: list[str]) -> str:
     """The leaderboard for a pull request."""
-    lines = [f"# {title}", ""]
-    for caption, header, rows in tables:
-        lines += [f"## {caption}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
-        lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
-    if figure:
-        lines += ["## Pictures by rank (the paper's Figure 11)", "", "![Pictures by rank](figure11.png)", ""]
+    lines = [f"# {title}", "", f"## {caption}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
+    lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
     return "\n".join(lines + [f"- {note}" for note in notes] + ([""] if notes else []))
 
 
@@ -242,26 +167,20 @@ def leaderboard(
     Raises:
         UserError: an unknown revision, or no experiment with scores.
     """
-    experiments, skipped = read_experiments(find_revisions(revisions, repository), method, repository)
-    if not experiments and skipped:
+    found, skipped = read_experiments(find_revisions(revisions, repository), method, repository)
+    if not found and skipped:
         raise UserError(f"no experiment counts: {skipped[0][0]} {skipped[0][1]}")
+    experiments = furthest_of_each_model(found)
     entries = rank_checkpoints(experiments)
     parameters = shown_parameters(experiments, method)
-    caption = f"The best {TOP} of {len(entries)} checkpoints of {len(experiments)} experiments (the paper's Table 3)"
-    tables = [(caption, *table_3(entries[:TOP], parameters))]
+    header, rows = table(entries[:TOP], parameters)
+    caption = f"The best {len(rows)} of {len(entries)} checkpoints of {len(experiments)} models"
     notes = [f"Left out: {name}: {reason}." for name, reason in skipped]
-    write_csv(out / "table3.csv", *all_checkpoints(entries, parameters))
-    if method == "lora":
-        header, rows = table_4(pairs_of_learning_rates(entries))
-        tables.append(("Learning-rate pairs by their best three ranks (the paper's Table 4)", header, rows))
-        write_csv(out / "table4.csv", header, rows)
-        by_rank = best_of_each(entries, "rank")
-        notes += [
-            f"Figure 11, {reason}." for reason in draw_figure_11(by_rank, method, repository, out / "figure11.png")
-        ]
-    text = markdown(f"Leaderboard: {method}", tables, notes, method == "lora")
-    write_file(out / "leaderboard.md", text)
-    context = {"method": method, "tables": tables, "notes": notes, "figure": method == "lora"}
+    if repeats := len(found) - len(experiments):
+        notes.append(f"Left out: {repeats} experiments of the same models that went no further.")
+    write_csv(out / "checkpoints.csv", *all_checkpoints(entries, parameters))
+    write_file(out / "leaderboard.md", markdown(f"Leaderboard: {method}", caption, header, rows, notes))
+    context = {"method": method, "tables": [(caption, header, rows)], "notes": notes}
     write_file(out / "index.html", render("leaderboard.html.j2", context, templates=TEMPLATES))
     return entries
 
@@ -275,7 +194,7 @@ def main(revisions: tuple[str, ...], method: str) -> None:
     @stage_main
     def run() -> None:
         entries = leaderboard(revisions, method=method)
-        header, rows = table_3(entries[:TOP], ["unet_lr", "text_encoder_lr", "rank"] if method == "lora" else [])
+        header, rows = table(entries[:TOP], paper_parameters(method))
         click.echo("\n".join("  ".join(row[:7]) for row in [header, *rows]))
         click.echo(f"open {OUT / 'index.html'}")
 

@@ -125,6 +125,12 @@ CONDITIONAL = {
     "pretrained.captioner_revision": "source is demo",
     "pretrained.clip_revision": "source is demo",
     "pretrained.text_detector": "source is demo",
+    **{
+        f"sample.attend_and_excite.{name}": "step_size is 0"
+        for name in ("share", "refine_at", "thresholds", "max_refinements", "attention_share", "sharpness")
+    },
+    "sample.composition.plain_weight": "mode is none",
+    "sample.composition.token_weight": "mode is none",
     "scrape.allow_loopback": "the storefront is served on loopback, which needs no leave",
 }
 """Declared parameters that the demo's own values leave unread, and why."""
@@ -167,6 +173,7 @@ def test_a_stage_reads_what_it_declares_and_nothing_else(clone: Path, name: str)
 
 COMMENTS = {
     "stages/common/params.py": ["params"],
+    "stages/common/sampler_params.py": ["params"],
     "stages/common/errors.py": [],
     "stages/common/progress.py": [],
     "stages/common/command.py": [],

@@ -29,8 +29,8 @@ def summarise(rows: Sequence[Row], *, confidence: float, samples: int, seed: int
     """One checkpoint's numbers from its scored pictures. Only prior drift is about the prompts without the token.
 
     images           pictures of prompts with the token
-    mean_od          mean of the detector's highest confidence, counted as 0 below the threshold (paper 4.5, Table 2)
-    mean_ocr         share of pictures in which the word was read (paper 4.5, Table 2)
+    mean_od          mean of the detector's highest confidence, counted as 0 below the threshold (paper 4.2, Table 2)
+    mean_ocr         share of pictures in which the word was read (paper 4.2, Table 2)
     mean             mean of the two (paper, Table 2)
     joint_success    share in which the word was read within a box that the detector found
     edit_distance    mean normalised edit distance of the closest reading (lower is better)

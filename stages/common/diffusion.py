@@ -39,6 +39,18 @@ class Sampling:
     guidance_share: float = 1.0
 
 
+@dataclass(frozen=True)
+class Steering:
+    """What a batch's denoising does beside, or in place of, classifier-free guidance (stages/common/steering.py).
+
+    excite: (number of the step, timestep, z_t) -> what is added to z_t before the step; z_t as the UNet is given it.
+    compose: (the UNet as it is called, z_t in its precision, timestep) -> the prediction of the guided steps, fp32.
+    """
+
+    excite: Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    compose: Callable[[Callable[..., Any], torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+
+
 @dataclass
 class Base:
     """The parts of a loaded base model, each frozen and in fp32 until somebody says otherwise."""
@@ -177,29 +189,39 @@ def draw(
     settings: Sampling,
     resolution: int,
     unet: Callable[..., Any] | None = None,
+    steering: Steering | None = None,
 ) -> torch.Tensor:
     """Draw a picture for each row of `text` [n, tokens, width] and seed, guided away from `negative` [tokens, width].
 
     Returns pictures on the CPU as uint8 of shape [n, resolution, resolution, 3]. Guidance is Ho & Salimans (2022),
     classifier-free, on the first `guidance_share` of the steps (Kynkäänniemi et al. 2024: the last ones do not need it,
     and without it a step costs half); the arithmetic is StableDiffusionPipeline's, step by step. `unet` replaces the
-    base's, compiled.
+    base's, compiled. `steering` changes latents before a step, and the guided steps' prediction.
     """
+    steering = steering or Steering()
     predict = unet if unet is not None else base.unet
     dtype = base.unet.dtype
     scheduler = scheduler_for(settings.scheduler, base)
     scheduler.set_timesteps(settings.steps, device=base.device)
-    guided_steps = round(settings.guidance_share * settings.steps) if settings.guidance_scale > 1 else 0
+    guides = settings.guidance_scale > 1 or steering.compose is not None
+    guided_steps = round(settings.guidance_share * settings.steps) if guides else 0
     plain, both = text.to(dtype), torch.cat([negative.expand_as(text), text]).to(dtype)
     latents = initial_noise(base, seeds, resolution) * scheduler.init_noise_sigma
     for number, timestep in enumerate(scheduler.timesteps):
-        guided = number < guided_steps
-        context = both if guided else plain
-        model_input = torch.cat([latents, latents]) if guided else latents
-        model_input = scheduler.scale_model_input(model_input, timestep).to(dtype)
-        prediction = predict(model_input, timestep, encoder_hidden_states=context, return_dict=False)[0].float()
-        if guided:
-            away, towards = prediction.chunk(2)
+        model_input = scheduler.scale_model_input(latents, timestep)
+        if steering.excite is not None:
+            scale = scheduler.scale_model_input(torch.ones((), device=base.device), timestep)
+            latents = latents + steering.excite(number, timestep, model_input) / scale
+            model_input = scheduler.scale_model_input(latents, timestep)
+        model_input = model_input.to(dtype)
+        if number >= guided_steps:
+            prediction = predict(model_input, timestep, encoder_hidden_states=plain, return_dict=False)[0].float()
+        elif steering.compose is not None:
+            prediction = steering.compose(predict, model_input, timestep)
+        else:
+            twice = torch.cat([model_input, model_input])
+            said = predict(twice, timestep, encoder_hidden_states=both, return_dict=False)[0].float()
+            away, towards = said.chunk(2)
             prediction = away + settings.guidance_scale * (towards - away)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
     return decode(base, latents)

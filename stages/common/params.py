@@ -8,32 +8,35 @@ ran. Importing this module costs no heavy library.
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from stages.common.errors import UserError
+from stages.common.sampler_params import AttendAndExcite, Composition
+from stages.common.schema import Count, NonNegative, Positive, Section, Share
 
 PARAMS_FILE = Path("params.yaml")
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 UNTUNED = "base"
 """What stands for a method where the base draws as it is: epoch 0 of every method."""
 Method = Literal["dreambooth", "textual_inversion", "lora"]
 METHODS: tuple[Method, ...] = get_args(Method)
-
-
-class Section(BaseModel):
-    """A group of parameters: unknown keys and loose types are refused, and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def _one_token(text: str) -> str:
@@ -156,6 +159,7 @@ class Training(Section):
     """What every fine-tuning method has in common."""
 
     epochs: Annotated[int, Field(ge=0)]
+    stop_after: Annotated[int, Field(ge=0)]
     save_every: Count
     repeats: Count
     batch_size: Count
@@ -176,10 +180,16 @@ class Training(Section):
     compile: bool
     channels_last: bool
 
+    @property
+    def last_epoch(self) -> int:
+        """The epoch that training goes to: all of `epochs`, or fewer where `stop_after` ends it before."""
+        return min(self.epochs, self.stop_after) if self.stop_after else self.epochs
+
     @model_validator(mode="after")
     def _saves_the_last_epoch(self) -> Training:
-        if self.epochs % self.save_every:
-            raise ValueError(f"epochs = {self.epochs} must be a multiple of save_every = {self.save_every}")
+        for name in ("epochs", "stop_after"):
+            if (epochs := getattr(self, name)) % self.save_every:
+                raise ValueError(f"{name} = {epochs} must be a multiple of save_every = {self.save_every}")
         return self
 
 
@@ -250,6 +260,8 @@ class Sample(Section):
     steps: Annotated[int, Field(ge=1, le=1000)]
     guidance_scale: Annotated[float, Field(ge=1)]
     guidance_share: Share
+    attend_and_excite: AttendAndExcite
+    composition: Composition
     scheduler: Literal["dpm++", "ddim", "euler"]
     batch_size: Count
     precision: Literal["auto", "fp32", "bf16", "fp16"]
@@ -283,13 +295,45 @@ class Report(Section):
     gates: Gates
 
 
-class Grid(Section):
-    """The grid of LoRA experiments."""
+Values = Annotated[list[Any], Field(min_length=1)]
 
-    unet_lr: Annotated[list[NonNegative], Field(min_length=1)]
-    text_encoder_lr: Annotated[list[NonNegative], Field(min_length=1)]
-    rank: Annotated[list[Count], Field(min_length=1)]
-    alpha_per_rank: Positive
+
+class Grid(Section):
+    """The grid of experiments: lists of values of any of a method's parameters; every combination is a model."""
+
+    dreambooth: dict[str, Values]
+    textual_inversion: dict[str, Values]
+    lora: dict[str, Values]
+
+    def combinations(self, method: str) -> list[dict[str, Any]]:
+        """The method's models: one value of each list, in the order of params.yaml; none where nothing is listed."""
+        lists: dict[str, list[Any]] = getattr(self, method)
+        return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())] if lists else []
+
+
+class Rung(Section):
+    """Up to which epoch the models of a race train, and how many pictures of each prompt are drawn of them."""
+
+    epochs: Count
+    images_per_prompt: Count
+
+
+class Race(Section):
+    """How successive halving spends epochs and pictures on the grid's models."""
+
+    rungs: Annotated[list[Rung], Field(min_length=1)]
+    keep: Annotated[float, Field(gt=0, le=1)]
+    smallest: Count
+    by: Literal["mean", "joint_success"]
+
+    @model_validator(mode="after")
+    def _rungs_rise(self) -> Race:
+        for low, high in itertools.pairwise(self.rungs):
+            if high.epochs < low.epochs or high.images_per_prompt < low.images_per_prompt or high == low:
+                raise ValueError(
+                    "rungs: each must have at least the epochs and pictures of the one before, and more of one"
+                )
+        return self
 
 
 class Params(Section):
@@ -308,6 +352,7 @@ class Params(Section):
     score: Score
     report: Report
     grid: Grid
+    race: Race
 
     @property
     def methods(self) -> list[Method]:
@@ -332,6 +377,40 @@ class Params(Section):
         if not self.methods:
             raise ValueError("finetune: no method has any epochs: at least one must be trained")
         return self
+
+    @model_validator(mode="after")
+    def _the_grid_varies_what_there_is(self) -> Params:
+        for method in METHODS:
+            fields = type(self.training(method)).model_fields
+            for name, values in getattr(self.grid, method).items():
+                key = f"grid.{method}.{name}"
+                if name not in fields or name == "stop_after":
+                    near = difflib.get_close_matches(name, fields, n=1)
+                    hint = f"; did you mean {near[0]}?" if near else ""
+                    raise ValueError(f"{key}: no parameter of finetune.{method} that a grid may vary{hint}")
+                one: Any = Annotated[fields[name].annotation, fields[name]]
+                of_one: TypeAdapter[Any] = TypeAdapter(one, config=ConfigDict(strict=True))
+                for value in values:
+                    try:
+                        of_one.validate_python(value)
+                    except ValidationError as error:
+                        raise ValueError(f"{key}: {value!r}: {_message(error.errors()[0])}") from None
+                if len(values) != len({repr(value) for value in values}):
+                    raise ValueError(f"{key} = {values}: a value stands there twice")
+        return self
+
+    def with_model(self, method: str, combination: Mapping[str, Any]) -> Params:
+        """The parameters with a model of the grid in place of the method's own.
+
+        Raises UserError where the values do not go together.
+        """
+        settings = self.training(method)
+        try:
+            changed = type(settings).model_validate(settings.model_dump() | dict(combination))
+        except ValidationError as error:
+            shown = ", ".join(f"{name}={value}" for name, value in combination.items())
+            raise UserError(f"grid.{method}: {shown}: {_message(error.errors()[0])}") from None
+        return self.model_copy(update={"finetune": self.finetune.model_copy(update={method: changed})})
 
 
 def read_yaml(path: Path) -> Any:
@@ -380,10 +459,15 @@ def _describe(error: ValidationError) -> str:
         return f"{key} = {first['input']!r}: unknown key; allowed: {', '.join(allowed)}{hint}"
     if first["type"] == "missing":
         return f"{key} is missing{more}"
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    message = _message(first)
     if first["type"] == "value_error" and isinstance(first["input"], dict):
         return f"{key + ': ' if key else ''}{message}{more}"
     return f"{key} = {first['input']!r}: {message}{more}"
+
+
+def _message(error: Any) -> str:
+    """What pydantic says is wrong, in the words of all other messages."""
+    return str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 def _section_at(path: tuple[Any, ...]) -> type[BaseModel]:

@@ -60,13 +60,14 @@ def publish(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, copy_function=_link_or_copy)
+    shutil.copytree(source, partial, copy_function=link_or_copy)
     if target.exists():
         shutil.rmtree(target)
     partial.replace(target)
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name, which costs nothing; copy it where the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:

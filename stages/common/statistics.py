@@ -22,7 +22,7 @@ def normalised_score(od: ArrayLike, ocr: ArrayLike) -> Floats:
     """The paper's Normscore (Table 3) of every checkpoint of a population.
 
     Each metric is min-max normalised over the population, `(x - min) / (max - min)`, and the two are averaged with
-    equal weight (equal weights and no others reproduce the table's ten rows; facts/evaluation.md).
+    equal weight (equal weights and no others reproduce the table's ten rows; docs/paper.md).
 
     Args:
         od: mean_od of each checkpoint, shape [n], 0 to 1.

@@ -4,8 +4,9 @@ Reads   data/captioned (pictures and captions) and models/pretrained/base.
 Writes  models/<method>/epoch-NN, in the formats that diffusers, A1111 and ComfyUI load, with a model card; and
         metrics/finetune/<method>, the loss of each epoch, as soon as it ends.
 
-A killed run goes on from its last saved epoch and ends with the same bytes. A method whose `epochs` are 0 is left out:
-its files are there, and empty.
+A killed run goes on from its last saved epoch and ends with the same bytes; so does one that `stop_after` ended and
+that is now asked for more: where it stops decides no byte of what comes before. A method whose `epochs` are 0 is left
+out: its files are there, and empty.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def finetune(method: str, params: Params, paths: Paths | None = None) -> Path:
     from stages.finetune.epoch_log import EpochLog, write_coverage
     from stages.finetune.pictures import read_rows
     from stages.finetune.processes import join_processes
-    from stages.finetune.result import finished
+    from stages.finetune.result import finished, result_folder
 
     device = prepare_machine()
     read_rows(paths.data)
@@ -74,7 +75,7 @@ def finetune(method: str, params: Params, paths: Paths | None = None) -> Path:
     key = digest(about, paths.base, *decisive_code(method), environment())
     folder = scratch_folder(f"finetune-{method}", key, paths.scratch)
     log = EpochLog(paths.metrics) if processes.main else None
-    before = finished(folder)
+    before = finished(folder, settings.last_epoch)
     if before is None:
         with explain_out_of_memory(
             f"finetune.{method}.batch_size = {settings.batch_size} (and raise gradient_accumulation by as much: "
@@ -91,18 +92,18 @@ def finetune(method: str, params: Params, paths: Paths | None = None) -> Path:
         log.close()
         write_coverage(paths.metrics, coverage)
         remove_partials([paths.models])
-        publish(folder / "model", paths.models)
+        publish(result_folder(folder, settings.last_epoch), paths.models)
     processes.wait()
     return paths.models
 
 
 def decisive_params(method: str, params: Params) -> dict[str, Any]:
-    """The parameters that decide the result, and no others: changing another one must not train again."""
+    """The parameters that decide a checkpoint, and no others: changing another one must not train again."""
     return {
         "seed": params.seed,
         "resolution": params.resolution,
         "token": params.brand.token,
-        "settings": params.training(method).model_dump(),
+        "settings": params.training(method).model_dump(exclude={"stop_after"}),
     }
 
 

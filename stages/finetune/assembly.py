@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from stages.common.diffusion import load_base, too_long
-from stages.common.files import write_file
 from stages.common.params import Params
 from stages.finetune.epoch_log import EpochLog
 from stages.finetune.loop import train
@@ -55,9 +54,9 @@ def fine_tune(
     on_epoch = log.log_epoch if log else lambda epoch, loss: None
     losses = train(method, pictures, captions, class_pictures, folder, about, processes, on_epoch)
     if processes.main:
-        write_file(folder / "README.md", model_card(method, about, len(rows), losses))
-        (folder / "README.md").replace(folder / "model" / "README.md")  # a kill must leave no part of it in model/
-        finish(folder, losses, coverage)
+        saved = list(range(settings.save_every, settings.last_epoch + 1, settings.save_every))
+        card = model_card(method, about, len(rows), losses)
+        finish(folder, saved, card, losses, coverage, done=settings.last_epoch == settings.epochs)
     processes.wait()
     return coverage
 

@@ -1,4 +1,4 @@
-"""DreamBooth (Ruiz et al. 2023; paper 3.1): the whole UNet learns the logo, under one caption for every picture."""
+"""DreamBooth (Ruiz et al. 2023; paper 3.3): the whole UNet learns the logo, under one caption for every picture."""
 
 from __future__ import annotations
 

@@ -33,22 +33,26 @@ def train(
     """Train, saving verified checkpoints to folder/model and the state to resume from to folder/state.pt.
 
     `on_epoch` is given the number and the mean loss of every epoch that ends; first, of those that a state file has.
-    Returns the mean loss of each epoch. Raises UserError, naming update and picture, where a loss is NaN or infinite,
-    and SystemExit(143) after saving the state where SIGTERM asked for it.
+    Training ends after `settings.last_epoch`. Returns the mean loss of each epoch up to it.
+
+    Raises UserError, naming update and picture, where a loss is NaN or infinite, and SystemExit(143) after saving the
+    state where SIGTERM asked for it.
     """
     base, settings, seed = method.base, method.settings, method.params.seed
     dataset = CachedDataset(method, pictures, captions, class_pictures)
     schedule = BatchSchedule(settings, len(pictures), dataset.prior_pool, seed)
     trainer = Trainer(method, dataset, schedule, processes)
     trainer.resume(folder)
-    for epoch in range(1, trainer.done // schedule.updates_per_epoch + 1):
+    last = settings.last_epoch
+    for epoch in range(1, min(last, trainer.done // schedule.updates_per_epoch) + 1):
         on_epoch(epoch, trainer.epoch_loss(epoch))
     # Their work is done: on a GPU, training has their memory.
     base.vae.to("cpu")
     if not method.trains_text:
         base.text_encoder.to("cpu")
     with stop_requests() as stop:
-        updates = range(trainer.done, schedule.updates)
+        end = last * schedule.updates_per_epoch
+        updates = range(trainer.done, max(trainer.done, end))  # the state may be that of a run that went further
         for update in progress(updates, f"finetune {metadata['method']}", total=len(updates), unit="step"):
             trainer.gradients(update)
             trainer.step(update)
@@ -59,12 +63,12 @@ def train(
                 if epoch % settings.save_every == 0:
                     trainer.save_checkpoint(folder, epoch, metadata)
                     trainer.save_state(folder / STATE_FILE)
-                    log(processes, f"epoch {epoch} of {settings.epochs}: loss {trainer.epoch_loss(epoch):.5f}, saved")
+                    log(processes, f"epoch {epoch} of {last}: loss {trainer.epoch_loss(epoch):.5f}, saved")
             # Processes agree on stopping at the end of an epoch: asking each other at every step would cost.
             asked = stop.requested if processes.count == 1 else ends_epoch == 0 and processes.any(stop.requested)
-            if asked and update + 1 < schedule.updates:
+            if asked and update + 1 < end:
                 trainer.check_losses(epoch + 1)
                 trainer.save_state(folder / STATE_FILE)
                 raise SystemExit(143)
     base.unet.zero_grad(set_to_none=True)
-    return [trainer.epoch_loss(epoch) for epoch in range(1, settings.epochs + 1)]
+    return [trainer.epoch_loss(epoch) for epoch in range(1, last + 1)]

@@ -8,7 +8,9 @@ from stages.finetune.method import Method
 def model_card(method: Method, about: dict[str, str], pictures: int, losses: list[float]) -> str:
     """The card that says what the checkpoints are, how they are loaded, and what made them."""
     name, token = about["method"], method.params.brand.token
-    settings = method.settings.model_dump()
+    settings, trained = method.settings.model_dump(), f"{len(losses)} epochs"
+    if len(losses) < settings["epochs"]:
+        trained += f" of {settings['epochs']}"
     lines = [
         "---",
         "library_name: diffusers",
@@ -18,7 +20,7 @@ def model_card(method: Method, about: dict[str, str], pictures: int, losses: lis
         "",
         f"# `{token}`: a logo, learned by {name.replace('_', ' ')}",
         "",
-        f"Fine-tuned on {pictures} pictures for {settings['epochs']} epochs, saved every {settings['save_every']}.",
+        f"Fine-tuned on {pictures} pictures for {trained}, saved every {settings['save_every']}.",
         f'Write `{token}` in a prompt where the logo shall be, as in "a mug with a {token} logo".',
         "",
         "```python",

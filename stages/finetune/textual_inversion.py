@@ -1,4 +1,4 @@
-"""Textual inversion (Gal et al. 2023; paper 3.2): only the new token's vectors learn; the model stays as it was."""
+"""Textual inversion (Gal et al. 2023; paper 3.3): only the new token's vectors learn; the model stays as it was."""
 
 from __future__ import annotations
 

@@ -30,6 +30,11 @@ from stages.finetune.verify import verify_checkpoint
 STATE_FILE = "state.pt"
 
 
+def checkpoint_folder(folder: Path, epoch: int) -> Path:
+    """Where in a scratch folder an epoch's checkpoint lies."""
+    return folder / "model" / f"epoch-{epoch:02d}"
+
+
 @dataclass
 class Batch:
     """What DenoisingLoss takes for each picture of an update, and the weight of its timestep (min-SNR)."""
@@ -186,7 +191,7 @@ class Trainer:
     def save_checkpoint(self, folder: Path, epoch: int, metadata: dict[str, str]) -> None:
         """Write folder/model/epoch-NN, load it as a user would, compare, and only then give it its name."""
         if self.processes.main:
-            partial, target = folder / "partial", folder / "model" / f"epoch-{epoch:02d}"
+            partial, target = folder / "partial", checkpoint_folder(folder, epoch)
             shutil.rmtree(partial, ignore_errors=True)
             with self.averaged():
                 self.method.write_checkpoint(partial, {**metadata, "epoch": str(epoch)})
@@ -218,7 +223,7 @@ class Trainer:
             return
         state = torch.load(path, map_location="cpu", weights_only=True)
         saved = range(settings.save_every, state["done"] // self.schedule.updates_per_epoch + 1, settings.save_every)
-        if not all((folder / "model" / f"epoch-{epoch:02d}").is_dir() for epoch in saved):
+        if not all(checkpoint_folder(folder, epoch).is_dir() for epoch in saved):
             return
         with torch.no_grad():
             for parameter, weight in zip(self.parameters, state["weights"], strict=True):

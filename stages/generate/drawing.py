@@ -15,6 +15,7 @@ from stages.common.errors import UserError
 from stages.common.machine import DTYPES, explain_out_of_memory
 from stages.common.params import Params
 from stages.common.progress import counted
+from stages.common.steering import Steerer
 from stages.common.weights import StaticWeights, spell_out
 from stages.generate.checkpoint import Checkpoint
 
@@ -45,6 +46,7 @@ def draw_prompt(
     if too_long(loaded, [spelled]):
         raise UserError(f"the prompt is longer than the text encoder reads: {prompt!r}")
     text, negative = encode_prompts(loaded, [spelled, settings.negative_prompt])
+    steerer = Steerer.of(loaded, base, settings, token, tuned=checkpoint.folder is not None)
     batches = [seeds[start : start + settings.batch_size] for start in range(0, len(seeds), settings.batch_size)]
     with (
         explain_out_of_memory(f"sample.batch_size = {settings.batch_size}"),
@@ -57,5 +59,6 @@ def draw_prompt(
 
         for batch in batches:
             texts = text.expand(len(batch), *text.shape)
-            pictures = draw(loaded, texts, negative, list(batch), sampling, params.resolution, predict)
+            steering = steerer.steer([spelled] * len(batch), texts, vectors)
+            pictures = draw(loaded, texts, negative, list(batch), sampling, params.resolution, predict, steering)
             yield from zip(batch, pictures.numpy(), strict=True)

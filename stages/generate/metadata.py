@@ -14,7 +14,8 @@ from stages.common.params import Params
 from stages.generate.checkpoint import Checkpoint
 
 SETTINGS = ("negative_prompt", "steps", "guidance_scale", "guidance_share", "scheduler", "precision")
-"""Of params.sample, what decides a picture."""
+"""Of params.sample, what decides a picture, with `STEERING`."""
+STEERING = ("attend_and_excite", "composition")
 
 
 def png(picture: NDArray[np.uint8], prompt: str, seed: int, checkpoint: Checkpoint, params: Params) -> bytes:
@@ -37,6 +38,7 @@ def png(picture: NDArray[np.uint8], prompt: str, seed: int, checkpoint: Checkpoi
         "base": params.pretrained.base,
         "base_revision": params.pretrained.base_revision,
         **{key: getattr(settings, key) for key in SETTINGS},
+        **{key: getattr(settings, key).model_dump() for key in STEERING},
     }
     chunks.add_text("emblem", json.dumps(content, sort_keys=True))
     buffer = io.BytesIO()

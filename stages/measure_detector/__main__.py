@@ -3,7 +3,7 @@
 Reads   models/detector (holdout.jsonl: what the detector says of every held-out picture, down to 1 % confidence;
         holdout/: thumbnails; pictures.json: how many were trained on), params score.threshold, score.confidence_level.
 Writes  metrics/detector.json (four headline numbers), metrics/detector_details.json (all of them, with intervals),
-        metrics/detector_calibration.json, metrics/detections.png (the paper's Figure 4).
+        metrics/detector_calibration.json, metrics/detections.png (like the paper's Figure 4).
 
 A stage of its own, so that another threshold does not train the detector again.
 """

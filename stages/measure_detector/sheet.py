@@ -1,4 +1,4 @@
-"""The sheet of held-out pictures with what was found on them, like the paper's Figure 4."""
+"""The sheet of held-out pictures with what was found on them, like the paper's Figure 4 (generated ones)."""
 
 from __future__ import annotations
 

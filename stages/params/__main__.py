@@ -3,7 +3,8 @@
     python -m stages.params                               check params.yaml
     python -m stages.params --profile profiles/sd15.yaml  write what the profile sets into it, and check that
 
-Reads   params.yaml (or another FILE), and the profiles asked for: overlays that hold only what differs.
+Reads   params.yaml (or another FILE), and the profiles asked for: overlays that hold only what differs, and name
+        the one that they stand on, if any.
 Writes  FILE, only where a profile is given and what comes of it is valid; comments stay.
 """
 

@@ -1,4 +1,8 @@
-"""Profiles: overlays on params.yaml that hold only what differs from it, with the reason beside each value."""
+"""Profiles: overlays on params.yaml that hold only what differs from it, with the reason beside each value.
+
+A profile may stand on another one of its folder (`profile: sd15`), which is written first; it then holds only what
+differs from both.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 
 from stages.common.errors import UserError
 from stages.common.files import write_file
 from stages.common.params import check_params, load_params
 
+STANDS_ON = "profile"
+"""The key under which a profile names the one that it stands on; no parameter is called so."""
 UNLIMITED = 10_000
 """Characters a line may have when it is written again: lines are broken by people alone."""
 
@@ -25,8 +31,8 @@ def apply_profiles(file: Path, profiles: Sequence[Path]) -> list[str]:
     Nothing is written where the outcome is not valid.
 
     Raises:
-        UserError: a file is missing, is no YAML mapping, sets a key that the schema does not know, or a value that it
-            does not allow.
+        UserError: a file is missing, is no YAML mapping, stands on itself, sets a key that the schema does not know, or
+            a value that it does not allow.
     """
     before = load_params(file).model_dump()
     text = compose(file, profiles)
@@ -40,7 +46,8 @@ def compose(file: Path, profiles: Sequence[Path]) -> str:
     """The text of a params file with the profiles' values in their places; its comments stay where they are."""
     content = _read(file)
     for profile in profiles:
-        _overlay(content, _read(profile))
+        for layer in _layers(profile):
+            _overlay(content, layer)
     return _text(content)
 
 
@@ -74,6 +81,18 @@ def _read(path: Path) -> CommentedMap:
     return content
 
 
+def _layers(profile: Path, above: tuple[Path, ...] = ()) -> list[CommentedMap]:
+    """What a profile sets, after all that it stands on: the lowest first."""
+    content = _read(profile)
+    name = content.pop(STANDS_ON, None)
+    if name is None:
+        return [content]
+    below = profile.with_name(f"{name}.yaml")
+    if below in (profile, *above):
+        raise UserError(f"{profile}: {STANDS_ON} = {name!r}: a profile must not stand on itself")
+    return [*_layers(below, (profile, *above)), content]
+
+
 def _text(content: CommentedMap) -> str:
     text = io.StringIO()
     _yaml().dump(content, text)
@@ -83,11 +102,18 @@ def _text(content: CommentedMap) -> str:
 def _overlay(target: CommentedMap, source: CommentedMap) -> None:
     """Put the source's values into the target, a mapping key by key, anything else whole; a reason comes with it."""
     for key, value in source.items():
+        before, said = _comment(target, key), _comment(source, key)
+        reason = said.value.split("\n")[0].strip() if said is not None else ""
+        if isinstance(value, (list, dict)) and reason:
+            if before is None:
+                target.yaml_add_eol_comment(reason, key, column=said.column)
+            else:
+                before.value = reason + "\n" + before.value.partition("\n")[2]
         if isinstance(value, CommentedMap) and isinstance(target.get(key), CommentedMap) and target[key]:
             _overlay(target[key], value)
             continue
-        before, said = _comment(target, key), _comment(source, key)
-        reason = said.value.split("\n")[0].strip() if said is not None else ""
+        if isinstance(value, CommentedSeq):  # the blank lines after a profile's list are the profile's
+            value.ca.items.pop(len(value) - 1, None)
         target[key] = value
         if reason and not isinstance(value, (list, dict)):
             target.ca.items.pop(key, None)

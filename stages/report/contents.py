@@ -32,8 +32,8 @@ SECTIONS = (
     ("definitions", "Definitions"),
 )
 DEFINITIONS = (
-    ("mean_od", "Mean over pictures of the detector's highest confidence, 0 below the threshold (paper, 4.5)."),
-    ("mean_ocr", "Share of pictures in which the OCR read the word, upper or lower case, 0 for o (paper, 4.5)."),
+    ("mean_od", "Mean over pictures of the detector's highest confidence, 0 below the threshold (paper, 4.2)."),
+    ("mean_ocr", "Share of pictures in which the OCR read the word, upper or lower case, 0 for o (paper, 4.2)."),
     ("mean(OCR, OD)", "The mean of the two (paper, Table 2). It cannot see copies or wrong colours."),
     ("Normscore", "mean_od and mean_ocr, each min-max normalised over all checkpoints, averaged (paper, Table 3)."),
     ("Joint success", "Share of pictures in which the word was read within a box that the detector found."),

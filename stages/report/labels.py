@@ -9,7 +9,7 @@ TITLES = {"dreambooth": "DreamBooth", "textual_inversion": "Textual inversion", 
 
 
 def title_of(method: str) -> str:
-    """A method's name as the paper writes it."""
+    """A method's name as people write it."""
     return TITLES.get(method, method.replace("_", " "))
 
 

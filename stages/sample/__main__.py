@@ -2,7 +2,7 @@
 
 Reads   models/<method>/epoch-NN, models/pretrained/base and, for the sheet, data/samples/base.
 Writes  data/samples/<method>/epoch-NN/pP-sS.png (prompt P, seed S), manifest.jsonl beside them, and
-        metrics/samples/<method>.png, a contact sheet of epoch x prompt (the paper's figures 5 to 8).
+        metrics/samples/<method>.png, a contact sheet of epoch x prompt (the paper's Figure 10).
 
 The base is loaded once; checkpoints are put into it in place. A picture depends on checkpoint, prompt and seed alone:
 the same seeds are drawn for every method, checkpoint and prompt. The untuned base is epoch 0 of all methods:
@@ -12,6 +12,8 @@ a sheet of the untuned base alone.
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +22,8 @@ import click
 from stages.common.command import stage_main
 from stages.common.files import replacing
 from stages.common.params import METHODS, UNTUNED, Params, load_params
-from stages.common.scratch import SCRATCH_ROOT, digest, publish, remove_partials, scratch_folder
-from stages.common.tables import read_table, write_table
+from stages.common.scratch import SCRATCH_ROOT, digest, link_or_copy, publish, remove_partials, scratch_folder
+from stages.common.tables import Row, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Paths:
 def sample(method: str, params: Params, paths: Paths | None = None) -> Path:
     """Draw every prompt and seed with each checkpoint of a method, or with the untuned base; return the folder.
 
-    A method's sheet begins with the untuned base's pictures. A killed run goes on from the last whole checkpoint.
+    A method's sheet begins with the untuned base's pictures. What was drawn before is not drawn again: a killed run
+    goes on where it was, and one that asks for more pictures or has more checkpoints adds to those that are there.
     Raises UserError where base, checkpoints or the untuned base's pictures are missing, or a prompt is longer than the
     text encoder reads.
     """
@@ -63,22 +66,16 @@ def sample(method: str, params: Params, paths: Paths | None = None) -> Path:
     epochs = [0] if method == UNTUNED else list(checkpoints)
     first = [] if method == UNTUNED else read_table(paths.untuned / "manifest.jsonl")
     rows = manifest_rows(method, params, epochs)
-    settings = {
-        "seed": params.seed,
-        "resolution": params.resolution,
-        "token": params.brand.token,
-        "sample": params.sample.model_dump(),
-    }
-    key = digest(method, settings, paths.base, paths.models if checkpoints else None, *CODE, environment())
-    folder = scratch_folder(f"sample-{method}", key, paths.scratch)
+    drawing = params.sample.model_dump(exclude={"images_per_prompt"})
+    decisive = {"seed": params.seed, "resolution": params.resolution, "token": params.brand.token, "sample": drawing}
+    shared = digest(method, decisive, paths.base, *CODE, environment())
+    kept = {epoch: scratch_folder("sample", digest(shared, checkpoints.get(epoch)), paths.scratch) for epoch in epochs}
     if rows:
         with explain_out_of_memory(f"sample.batch_size = {params.sample.batch_size}"):
-            draw_all(method, params, checkpoints, paths.base, rows, folder / "samples", device)
+            draw_all(method, params, checkpoints, paths.base, rows, kept, device)
     else:
         click.echo(f"{method}: no checkpoints, it is left out of the training (epochs = 0)")
-    write_table(folder / "samples" / "manifest.jsonl", rows)
-    remove_partials([paths.samples])
-    publish(folder / "samples", paths.samples)
+    publish_files(rows, kept, paths.samples)
     if method != UNTUNED:
         files = {row["file"]: paths.untuned / row["file"] for row in first}
         files |= {row["file"]: paths.samples / row["file"] for row in rows}
@@ -87,9 +84,24 @@ def sample(method: str, params: Params, paths: Paths | None = None) -> Path:
     return paths.samples
 
 
+def publish_files(rows: list[Row], kept: dict[int, Path], target: Path) -> None:
+    """Publish the pictures of the rows, and the rows as their manifest, in one rename."""
+    remove_partials([target])
+    partial = target.with_name(f".{target.name}.{os.getpid()}.files.partial")
+    for row in rows:
+        file = partial / row["file"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(kept[row["epoch"]] / file.name, file)
+    write_table(partial / "manifest.jsonl", rows)
+    publish(partial, target)
+    shutil.rmtree(partial)
+
+
 PACKAGE = Path(__file__).parent
 COMMON = PACKAGE.parent / "common"
-CODE = [*sorted(PACKAGE.glob("*.py")), *(COMMON / f"{name}.py" for name in ("diffusion", "machine", "weights"))]
+STEERING = ("attend_and_excite", "composition", "prompt_words", "steering")
+DECISIVE = ("diffusion", "machine", "weights", *STEERING)
+CODE = [*sorted(PACKAGE.glob("*.py")), *(COMMON / f"{name}.py" for name in DECISIVE)]
 """The files whose change makes pictures of an earlier run stale."""
 
 

@@ -1,4 +1,4 @@
-"""The contact sheet of a method: epochs downwards, prompts across (the paper's figures 5 to 8)."""
+"""The contact sheet of a method: epochs downwards, prompts across (the paper's Figure 10; 5 to 8 are rows)."""
 
 from __future__ import annotations
 

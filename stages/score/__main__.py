@@ -13,10 +13,10 @@ Writes  data/scores/<method>.jsonl: the manifest's rows with the scores as furth
 
 Columns of a picture (null: could not be computed)
     confidence        the detector's highest confidence, 0 where it found nothing
-    od                the same where it is at least score.threshold, else 0 (paper 4.5)
+    od                the same where it is at least score.threshold, else 0 (paper 4.2)
     box               the box of that detection, pixels
     readings          everything that was read: text, confidence, box, whether the box is the detector's, its confidence
-    ocr               1 where the word was read, upper or lower case, 0 for o, else 0 (paper 4.5)
+    ocr               1 where the word was read, upper or lower case, 0 for o, else 0 (paper 4.2)
     joint             1 where it was read within a box that the detector found at the threshold
     edit_distance     normalised, of the closest reading; 1 without any
     colour_asked, colour_drawn, colour_right           stages/score/colours.py

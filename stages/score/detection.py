@@ -1,4 +1,4 @@
-"""Where the detector sees the logo on a picture, and what that scores (paper 4.5)."""
+"""Where the detector sees the logo on a picture, and what that scores (paper 4.2)."""
 
 from __future__ import annotations
 

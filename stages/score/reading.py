@@ -1,4 +1,4 @@
-"""What is read on a picture, and whether it is the brand's word (paper 4.5).
+"""What is read on a picture, and whether it is the brand's word (paper 4.2).
 
 Text is looked for in three places: in the boxes of the brand's detector; in those of EasyOCR's text detector, where its
 weights are there; in those of a generic logo detector (the detector's start, which finds any logo), where the brand's

@@ -28,7 +28,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from stages.common.errors import UserError
-from stages.common.params import Section, read_yaml
+from stages.common.params import read_yaml
+from stages.common.schema import Section
 from stages.common.scratch import file_digest
 
 CUSTOM, ENGLISH, TEXT_DETECTOR = "reader.safetensors", "english_g2.safetensors", "craft_mlt_25k.safetensors"

@@ -9,7 +9,7 @@ _TOKENS = re.compile(r"[^\W_]+")
 
 
 def word_read(readings: Iterable[str] | str, word: str) -> bool:
-    """Whether one of an image's readings holds the word (paper 4.5): upper or lower case, 0 accepted for o.
+    """Whether one of an image's readings holds the word (paper 4.2): upper or lower case, 0 accepted for o.
 
     The word must stand by itself: "HUGO BOSS", " hugo." and "HUG0" are read, "HUGOS", "HUG O" and "HUCO" are not.
     The digit 0 may stand where the word has the letter o, not the other way round.

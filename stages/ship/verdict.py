@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from stages.common.errors import UserError
-from stages.common.params import Count, Method, Section, Share
+from stages.common.params import Method
+from stages.common.schema import Count, Section, Share
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

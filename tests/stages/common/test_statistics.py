@@ -33,7 +33,7 @@ def test_equal_scores_share_the_better_rank() -> None:
     assert list(ranks([0.3, 0.9, 0.3, 0.1])) == [2, 1, 2, 4]
 
 
-def test_wilson_interval_of_the_papers_best_ocr() -> None:
+def test_wilson_interval_of_the_papers_best_lora_ocr() -> None:
     assert wilson_interval(23, 48) == pytest.approx((0.3447, 0.6167), abs=1e-4)
     assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
     assert wilson_interval(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)

@@ -221,6 +221,30 @@ def test_a_resumed_run_logs_each_epoch_once(
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_where_a_training_stops_decides_no_byte_of_what_comes_before(
+    method: str, data: Path, base: Path, tmp_path: Path
+) -> None:
+    """A race trains on what is promising: the schedule is that of all epochs, wherever it was stopped in between."""
+    whole, raced = tmp_path / "whole", tmp_path / "raced"
+    for folder in (whole, raced):
+        folder.mkdir()
+    options = {"lr_scheduler": "cosine", "ema_decay": 0.9}
+    full = digests(run_finetune(method, small_params(**options), whole, data, base))
+    first = digests(run_finetune(method, small_params(stop_after=2, **options), raced, data, base))
+    assert {name for name in full if name.startswith("epoch-02")} == {name for name in first if name != "README.md"}
+    assert all(full[name] == first[name] for name in first if name != "README.md")
+    assert len((raced / "metrics" / method / "plots/metrics/loss.tsv").read_text().splitlines()) == 1 + 2
+    (state,) = (raced / "scratch").rglob("state.pt")
+    begun = state.stat().st_mtime_ns
+    assert digests(run_finetune(method, small_params(stop_after=2, **options), raced, data, base)) == first
+    assert digests(run_finetune(method, small_params(**options), raced, data, base)) == full
+    assert digests(raced / "metrics") == digests(whole / "metrics")
+    assert not state.exists(), f"{state}: written at {begun}, and of no use any more"
+    again = digests(run_finetune(method, small_params(stop_after=2, **options), raced, data, base))
+    assert again == first, "the shorter one, though the longer one is finished"
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_method_without_epochs_leaves_empty_results(method: str, tmp_path: Path) -> None:
     """Its outputs are there, so that the DAG is whole; neither pictures nor a base are looked at.
 

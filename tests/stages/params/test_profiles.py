@@ -12,7 +12,7 @@ import pytest
 
 from stages.common.errors import UserError
 from stages.common.params import load_params, read_yaml
-from stages.params.profiles import apply_profiles, changes, compose
+from stages.params.profiles import STANDS_ON, apply_profiles, changes, compose
 
 ROOT = Path(__file__).parents[3]
 PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
@@ -27,6 +27,11 @@ def flat(content: dict, prefix: str = "") -> dict[str, object]:
     return found
 
 
+def own(profile: Path) -> dict[str, object]:
+    """What a profile itself sets, as dotted keys."""
+    return {key: value for key, value in flat(read_yaml(profile)).items() if key != STANDS_ON}
+
+
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
     return Path(shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml"))
@@ -35,16 +40,18 @@ def params(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.name)
 def test_a_profile_composes_to_valid_parameters(profile: Path, params: Path) -> None:
     lines = apply_profiles(params, [profile])
-    written, wanted = flat(read_yaml(params)), flat(read_yaml(profile))
+    written, wanted = flat(read_yaml(params)), own(profile)
     assert {key: written[key] for key in wanted} == wanted
     assert len(lines) == len(list(changes(flat(read_yaml(ROOT / "params.yaml")), written)))
     load_params(params)
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.name)
-def test_a_profile_holds_only_what_differs(profile: Path) -> None:
-    default = flat(read_yaml(ROOT / "params.yaml"))
-    assert [key for key, value in flat(read_yaml(profile)).items() if default[key] == value] == []
+def test_a_profile_holds_only_what_differs(profile: Path, params: Path) -> None:
+    if STANDS_ON in (content := read_yaml(profile)):
+        apply_profiles(params, [profile.with_name(f"{content[STANDS_ON]}.yaml")])
+    default = flat(read_yaml(params))
+    assert [key for key, value in own(profile).items() if default[key] == value] == []
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.name)
@@ -84,6 +91,44 @@ def test_a_wrong_profile_is_one_line_and_changes_nothing(params: Path, tmp_path:
         apply_profiles(params, [tmp_path / "x.yaml"])
     assert "\n" not in str(error.value)
     assert params.read_bytes() == before
+
+
+def test_a_profile_is_written_over_the_one_that_it_stands_on(params: Path, tmp_path: Path) -> None:
+    (tmp_path / "low.yaml").write_text("sample:\n  steps: 11\n  guidance_scale: 3.5\n")
+    (tmp_path / "middle.yaml").write_text("profile: low\nsample:\n  steps: 12\n  batch_size: 5\n")
+    (tmp_path / "top.yaml").write_text("profile: middle\nsample:\n  batch_size: 6\n")
+    apply_profiles(params, [tmp_path / "top.yaml"])
+    sample = load_params(params).sample
+    assert (sample.guidance_scale, sample.steps, sample.batch_size) == (3.5, 12, 6)
+    assert STANDS_ON not in read_yaml(params)
+
+
+@pytest.mark.parametrize(
+    ("below", "said"),
+    [
+        ("x", "x.yaml: profile = 'x': .*stand on itself"),
+        ("y", "y.yaml: profile = 'x': .*stand on itself"),
+        ("nowhere", "nowhere.yaml: no such file"),
+    ],
+)
+def test_a_profile_that_stands_on_nothing_is_one_line(params: Path, tmp_path: Path, below: str, said: str) -> None:
+    before = params.read_bytes()
+    (tmp_path / "x.yaml").write_text(f"profile: {below}\n")
+    (tmp_path / "y.yaml").write_text("profile: x\n")
+    with pytest.raises(UserError, match=said) as error:
+        apply_profiles(params, [tmp_path / "x.yaml"])
+    assert "\n" not in str(error.value)
+    assert params.read_bytes() == before
+
+
+def test_the_reason_of_a_list_or_a_section_comes_along_too(params: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "sample:  # (mine)\n  prompts:  # (my words)\n    - 'a {token}'\n\nscore:\n  margin: 0.2\n"
+    )
+    apply_profiles(params, [tmp_path / "x.yaml"])
+    assert re.search(
+        r"^sample: +# \(mine\)\n  prompts: +# \(my words\)\n    - 'a {token}'\n  \w", params.read_text(), re.M
+    )
 
 
 def test_the_command_says_what_it_changed(params: Path, tmp_path: Path) -> None:

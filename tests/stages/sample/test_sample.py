@@ -192,17 +192,38 @@ def test_seeds_are_the_same_for_all_methods_epochs_and_prompts() -> None:
     assert picture_seed(1, 0) != picture_seed(2, 0)
 
 
-def test_a_killed_run_goes_on_with_the_checkpoints_that_are_missing(models: Path, base: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_with_the_pictures_that_are_missing(models: Path, base: Path, tmp_path: Path) -> None:
     drawn = draw(small_params(), models, base, tmp_path)
-    before = digests(drawn)
-    scratch = next(path.parent for path in (tmp_path / "scratch").glob("sample-*/samples/epoch-02")).resolve()
-    kept = (scratch / "epoch-02" / "p00-s00.png").stat().st_mtime_ns
-    for path in (scratch / "epoch-04").iterdir():
-        path.unlink()
-    (scratch / "epoch-04").rename(scratch / ".epoch-04.partial")
-    drawn = draw(small_params(), models, base, tmp_path)
-    assert digests(drawn) == before
-    assert (scratch / "epoch-02" / "p00-s00.png").stat().st_mtime_ns == kept
+    before, kept = digests(drawn), kept_pictures(tmp_path)
+    lost, *_, broken = sorted(path for path in kept if path.name == "p00-s01.png")
+    whole = [path for path in kept if path.name.endswith("-s00.png")]
+    lost.unlink()
+    broken.write_bytes(broken.read_bytes()[:-20])
+    assert digests(draw(small_params(), models, base, tmp_path)) == before
+    after = kept_pictures(tmp_path)
+    assert after[lost] != kept[lost]
+    assert after[broken] != kept[broken]
+    assert all(after[path] == kept[path] for path in whole)
+
+
+def test_more_pictures_and_more_checkpoints_are_drawn_to_those_that_are_there(
+    models: Path, base: Path, tmp_path: Path
+) -> None:
+    """As a race does it; and the pictures are, byte for byte, those of a run that asked for all of them at once."""
+    whole = digests(draw(small_params(sample={"images_per_prompt": 5}), models, base, tmp_path / "whole"))
+    few, folder = tmp_path / "few", tmp_path / "raced"
+    few.mkdir()
+    (few / "epoch-02").symlink_to(models / "epoch-02")
+    draw(small_params(sample={"images_per_prompt": 1}), few, base, folder)
+    first = kept_pictures(folder)
+    assert digests(draw(small_params(sample={"images_per_prompt": 5}), models, base, folder)) == whole
+    assert {path: time for path, time in kept_pictures(folder).items() if path in first} == first
+    fewer = draw(small_params(sample={"images_per_prompt": 2}), models, base, folder)
+    assert len(rows_of(fewer)) == len(list(fewer.rglob("*.png"))) == 2 * 3 * 2
+
+
+def kept_pictures(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (folder / "scratch").rglob("*.png")}
 
 
 def test_bf16_draws_nearly_the_same(models: Path, base: Path, tmp_path: Path) -> None:

@@ -1,0 +1,262 @@
+"""What a machine does for one experiment: clone, run, push. Ray carries this module to every node by value.
+
+An experiment is finished when its ref `refs/exps/<baseline>/<name>` is in the repository that it was cloned from; that
+ref is pushed last. So a task may be killed at any moment and tried again anywhere: it finds the ref and has nothing to
+do, or begins anew in another clone, where a stage that was at work goes on from its state in the node's scratch folder.
+
+Nothing here is imported from Emblem: a node has the packages of requirements.lock, and a clone of the commit asked for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+GUARD = """
+import os, signal, subprocess, sys, threading, time
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, close_fds=False)
+def kill():
+    os.read(0, 1)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            break
+        time.sleep(3)
+    os._exit(1)
+threading.Thread(target=kill, daemon=True).start()
+os._exit(child.wait() & 255)
+"""
+"""Runs a command, and ends it with all that it has started as soon as this process's end of its input closes: a worker
+that Ray kills, or that dies with its node, leaves nothing at work behind."""
+TAIL = 30
+"""Lines of an experiment's log that a failure brings back."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """An experiment to run, or what all of them share to make.
+
+    origin: where the commit is cloned from, and where the ref goes: a path or an address that git knows.
+    patch: what a diff of the workspace adds to the commit.
+    targets: stages to run; for an experiment these alone, not those before them.
+    inputs: stages whose outputs the targets need.
+    cache: DVC's cache by path, "" for one of the node and the commit's default remote.
+    scratch: where stages keep what they resume from, "" for a folder of the node.
+    folder: where the clone is made, "" for the node's own folder.
+    """
+
+    name: str
+    commit: str
+    origin: str
+    targets: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    patch: bytes = b""
+    settings: tuple[str, ...] = ()
+    cache: str = ""
+    scratch: str = ""
+    folder: str = ""
+    author: tuple[str, str] = ("Emblem", "emblem@invalid")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an order: "finished", "there" (somebody had finished it before) or "failed", and why."""
+
+    name: str
+    state: str
+    said: str = ""
+    node: str = ""
+    host: str = field(default_factory=socket.gethostname)
+    seconds: float = 0.0
+    patch: bytes = b""
+
+
+class StepFailed(Exception):
+    """A command of an order failed; its message is the end of what it said."""
+
+
+def run_experiment(order: Order, threads: int, node: str = "") -> Outcome:
+    """Run an experiment and push it, unless that is done already."""
+    began = time.monotonic()
+    try:
+        if has_ref(order.origin, order.name):
+            return Outcome(order.name, "there", node=node)
+        with clone(order, threads) as (folder, call):
+            if has_ref(order.origin, order.name):  # another try was at work while this one waited for the lock
+                return Outcome(order.name, "there", node=node)
+            take_inputs(order, call)
+            settings = [part for setting in order.settings for part in ("-S", setting)]
+            call("dvc", "exp", "run", "--single-item", "--name", order.name, *settings, *order.targets)
+            push(order, folder, call)
+    except StepFailed as error:
+        return Outcome(order.name, "failed", str(error), node)
+    return Outcome(order.name, "finished", node=node, seconds=time.monotonic() - began)
+
+
+def prepare(order: Order, threads: int, node: str = "") -> Outcome:
+    """Make what all experiments share, and return what it adds to the commit (a dvc.lock that knows it) as a patch."""
+    began = time.monotonic()
+    try:
+        with clone(order, threads) as (folder, call):
+            take_inputs(order, call)
+            call("dvc", "repro", *order.targets)
+            if not order.cache:
+                call("dvc", "push", *order.targets)
+            diff = ["git", "diff", "--binary", order.commit, "--"]
+            patch = subprocess.run(diff, cwd=folder, capture_output=True, check=True).stdout
+    except StepFailed as error:
+        return Outcome(order.name, "failed", str(error), node)
+    return Outcome(order.name, "finished", node=node, seconds=time.monotonic() - began, patch=patch)
+
+
+def take_inputs(order: Order, call: Call) -> None:
+    """Bring what the inputs' stages have made, as far as it is in reach."""
+    call("dvc", "checkout" if order.cache else "pull", "--allow-missing", "--force", *order.inputs)
+
+
+def push(order: Order, folder: Path, call: Call) -> None:
+    """Push an experiment's outputs, where there is a remote, and then its ref."""
+    if order.cache:
+        ref = refs(str(folder), order.name)[0]
+        call("git", "push", "--quiet", "origin", f"{ref}:{ref}")
+    else:
+        call("dvc", "exp", "push", "origin", order.name)  # a push that git refuses ends with status 0
+    if not has_ref(order.origin, order.name):
+        raise StepFailed(f"{order.name} was pushed to {order.origin}, and is not there")
+
+
+class Call:
+    """Runs commands in a clone, each under the guard, what they say in a log."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], log: Path, lock: int) -> None:
+        """Commands run in `folder` with an environment; whoever runs holds the lock."""
+        self.folder, self.environment, self.log, self.lock = folder, environment, log, lock
+
+    def __call__(self, *command: str, given: bytes | None = None) -> None:
+        """Run a command. Raises StepFailed with the end of what it said, if its status is not 0."""
+        if command[0] == "dvc":
+            command = (sys.executable, "-m", "dvc", *command[1:])
+        with self.log.open("ab") as log:
+            log.write(f"$ {' '.join(command)}\n".encode())
+            log.flush()
+            if given is not None:
+                status = subprocess.run(
+                    command, cwd=self.folder, env=self.environment, input=given, stdout=log, stderr=log, check=False
+                ).returncode
+            else:
+                with subprocess.Popen(
+                    [sys.executable, "-c", GUARD, *command],
+                    cwd=self.folder,
+                    env=self.environment,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[self.lock],
+                    start_new_session=True,
+                ) as guard:
+                    status = guard.wait()
+        if status:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            raise StepFailed("\n".join(lines[-TAIL:]))
+
+
+@contextmanager
+def clone(order: Order, threads: int) -> Iterator[tuple[Path, Call]]:
+    """A clone of the order's commit with its patch, gone afterwards; one at a time of a name on this machine."""
+    root = Path(order.folder) if order.folder else node_folder()
+    (root / "logs").mkdir(parents=True, exist_ok=True)
+    log = root / "logs" / f"{order.name}.log"
+    with locked(root / "logs" / f"{order.name}.lock") as lock:
+        log.unlink(missing_ok=True)
+        for left in root.glob(f"{order.name}.*"):  # a killed try's
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{order.name}.", dir=root)) / "clone"
+        try:
+            call = Call(root, environment_of(order, root, threads), log, lock)
+            call("git", "clone", "--quiet", "--no-checkout", order.origin, str(folder))
+            call.folder = folder
+            call("git", "checkout", "--quiet", "--detach", order.commit)
+            if order.patch:
+                call("git", "apply", "--binary", "--whitespace=nowarn", "-", given=order.patch)
+            check_packages(folder)
+            site, cache = folder.parent / "site", order.cache or root / "cache"
+            config = f"[core]\n    site_cache_dir = {site}\n[cache]\n    dir = {cache}\n"
+            (folder / ".dvc" / "config.local").write_text(config, encoding="utf-8")
+            yield folder, call
+        finally:
+            shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def node_folder() -> Path:
+    """Where this machine keeps its DVC cache, the clones at work, and what stages resume from."""
+    given = os.environ.get("EMBLEM_NODE")
+    return Path(given).absolute() if given else Path.home() / ".cache" / "emblem" / "node"
+
+
+def environment_of(order: Order, root: Path, threads: int) -> dict[str, str]:
+    """The environment of an order's commands: this Python's, its share of the cores, and where to resume from."""
+    name, email = order.author
+    named = {
+        f"GIT_{who}_{what}": of for who in ("AUTHOR", "COMMITTER") for what, of in (("NAME", name), ("EMAIL", email))
+    }
+    shared = {name: str(threads) for name in ("EMBLEM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    own = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "EMBLEM_SCRATCH": order.scratch or str(root / "scratch"),
+        "GIT_TERMINAL_PROMPT": "0",
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "RAY_", "DVC_"))}
+    return {**kept, **named, **shared, **own}
+
+
+def check_packages(folder: Path) -> None:
+    """Raise StepFailed where this Python has other libraries than the commit's versions.yaml names."""
+    file = folder / "versions.yaml"
+    for name, wanted in re.findall(r'^([\w-]+): "([^"]+)"$', file.read_text() if file.exists() else "", re.MULTILINE):
+        try:
+            found = version(name).split("+")[0]
+        except PackageNotFoundError:
+            found = "missing"
+        if found != wanted.split("+")[0]:
+            raise StepFailed(
+                f"{name} is {found}, the commit asks for {wanted}: run `make setup` on {socket.gethostname()}"
+            )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Within it, nobody else on this machine is in a block of the same path; what is started inherits the lock."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def refs(repository: str, name: str) -> list[str]:
+    """The refs of experiments of a name that a repository has. Raises StepFailed where it cannot be asked."""
+    command = ["git", "ls-remote", repository, f"refs/exps/*/{name}"]
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if asked.returncode:
+        raise StepFailed(f"git ls-remote {repository}: {' '.join(asked.stderr.split())}")
+    return [line.split("\t")[1] for line in asked.stdout.splitlines()]
+
+
+def has_ref(repository: str, name: str) -> bool:
+    """Whether a repository has the result of an experiment."""
+    return bool(refs(repository, name))
