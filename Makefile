@@ -8,11 +8,13 @@ BASE ?= main
 NUMBER ?= 0
 NAME ?= sd15
 JOBS ?=
+ADDRESS ?=
+ARGS ?=
 WORKERS ?= auto
 DECISIVE = accelerate|diffusers|easyocr|opencv-python-headless|peft|pillow|torch|torchvision|transformers|ultralytics
 RUN = PATH="$$PWD/.venv/bin:$$PATH"
 
-.PHONY: help setup repro test lint hooks lock check-lock profile clean demo-weights demo-measure grid grid-status push \
+.PHONY: help setup repro test lint hooks lock check-lock profile clean demo-weights demo-measure grid grid-status paper push \
 	push-experiments pull check-cache pr-repro pr-comment pr-pictures pr-post
 
 help:
@@ -25,7 +27,8 @@ help:
 	@echo "make check-lock  does dvc.lock fit code, parameters and data? (what a clean clone would run again)"
 	@echo "make demo-weights  rebuild demo/weights from nothing (hours on a CPU, minutes on a GPU; resumes)"
 	@echo "make demo-measure  measure demo/weights: what the base draws, what the reader reads"
-	@echo "make grid    run the missing experiments of params.yaml's grid (JOBS=4), grid-status says how far it is"
+	@echo "make paper   race the paper's 134 models and write its tables and figures (metrics/paper); hours; resumes"
+	@echo "make grid    the same without the tables (JOBS=4, ADDRESS=head:6379, ARGS=--exhaustive); grid-status: how far it is"
 	@echo "make push, pull, push-experiments, check-cache   share results through a DVC remote"
 	@echo "make pr-repro, pr-comment, pr-pictures, pr-post  the steps of a pull request's comment (BASE=main NUMBER=1)"
 	@echo "make clean   remove the scratch folders that stages resume from"
@@ -77,7 +80,11 @@ demo-measure: setup
 	@$(RUN) python -m demo.measure
 
 grid: setup
-	@$(RUN) python -m experiments.grid run $(if $(JOBS),-j $(JOBS))
+	@$(RUN) python -m experiments.grid run $(if $(JOBS),-j $(JOBS)) $(if $(ADDRESS),--address "$(ADDRESS)") $(ARGS)
+
+paper: grid
+	@$(RUN) sh -euc 'names=$$(python -m experiments.grid names $(ARGS)); python -m experiments.paper $$names'
+	@$(RUN) python -m docs.numbers
 
 grid-status: setup
 	@$(RUN) python -m experiments.grid status

@@ -3,11 +3,12 @@
     python -m docs.numbers
 
 Reads   params.yaml, metrics/funnel.json, metrics/detector_details.json, metrics/epochs/*.json, metrics/details/*.json,
-        metrics/report.md (the paired comparisons of the methods).
+        metrics/report.md (the paired comparisons of the methods), metrics/paper/paper.json where the grid was run
+        (the paper's tables, figures and findings).
 Writes  docs/paper.md, between `<!-- numbers -->` and `<!-- /numbers -->`; nothing else of it.
 
-What stands in the column "paper" is from the comments of params.yaml and profiles/sd15.yaml. Whether a finding is seen
-here is decided by rule, not by hand: see `finding`.
+What stands in the column "paper" is the paper's (3.2 to 5, Table 1). Whether a finding is seen here is decided by rule,
+not by hand: see `finding`, and experiments/paper/findings.py.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from stages.common.files import write_file
 from stages.common.params import Params, load_params
 
 PAGE = Path("docs/paper.md")
+PAPER = Path("metrics/paper/paper.json")
+NOT_RUN = (
+    "Not run yet: `python -m experiments.grid run` runs the paper's search, `python -m experiments.paper` writes this."
+)
 BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"
 TITLES = {"dreambooth": "DreamBooth", "textual_inversion": "Textual inversion", "lora": "LoRA"}
 OPPOSITE = {"higher": "lower", "lower": "higher"}
@@ -37,7 +42,7 @@ Numbers = dict[str, Any]
 
 
 def tables(folder: Path = Path()) -> str:
-    """The four tables as markdown, from the repository in `folder`. Raises UserError where a file is missing."""
+    """All tables as markdown, from the repository in `folder`. Raises UserError where a file is missing."""
     params = load_params(folder / "params.yaml")
     scores = {method: read_json(folder / f"metrics/details/{method}.json") for method in TITLES}
     epochs = {method: read_json(folder / f"metrics/epochs/{method}.json") for method in TITLES}
@@ -47,8 +52,9 @@ def tables(folder: Path = Path()) -> str:
     parts = {
         "The data and the detector": data_table(funnel, detector),
         "The training": training_table(params, epochs),
-        "Each method's best checkpoint (the paper's Table 2)": scores_table(scores),
-        "The paper's findings": findings_table(scores, compared),
+        "Each method's best checkpoint of this run": scores_table(scores),
+        "The paper's findings, by this run's three models": findings_table(scores, compared),
+        **grid_parts(folder / PAPER),
     }
     return "\n\n".join(f"### {title}\n\n{table}" for title, table in parts.items())
 
@@ -56,12 +62,12 @@ def tables(folder: Path = Path()) -> str:
 def data_table(funnel: Numbers, detector: Numbers) -> str:
     """Pictures and the detector's own numbers."""
     pictures = detector["pictures"]
-    unknown = "not known here"
+    unknown = "not given"
     return markdown(
         ("what", "paper", "here"),
         [
             ("photographs crawled", "thousands", str(funnel["crawled"])),
-            ("with the logo", "150 (found by hand)", f"{funnel['with_logo']} (found by `filter`)"),
+            ("with the logo", "150", f"{funnel['with_logo']} (found by `filter`)"),
             ("large enough to train on", "49", str(funnel["large_enough"])),
             ("labelled pictures for the detector", "210", str(pictures["labelled"] + pictures["held_out"])),
             (
@@ -69,7 +75,7 @@ def data_table(funnel: Numbers, detector: Numbers) -> str:
                 "630",
                 f"{pictures['augmented']} (made of {pictures['labelled']})",
             ),
-            ("detector, mAP50 on held-out pictures", unknown, two(detector["mAP50"])),
+            ("detector, mAP50 on held-out pictures", "0.995 (not said on which)", two(detector["mAP50"])),
             (f"its recall at {detector['threshold']:g}", unknown, interval(detector, "recall")),
             ("its false positives on hard negatives", unknown, interval(detector, "false_positive_rate")),
         ],
@@ -80,29 +86,33 @@ def training_table(params: Params, epochs: Mapping[str, Sequence[Numbers]]) -> s
     """Parameters that decide the training and the drawing."""
     tuned = {method: [row["epoch"] for row in rows if row["epoch"] > 0] for method, rows in epochs.items()}
     images = {row["images"] for rows in epochs.values() for row in rows}
-    lora, grid = params.finetune.lora, params.grid
+    lora = params.finetune.lora
     repeats = [str(getattr(params.finetune, method).repeats) for method in TITLES]
-    size = len(grid.unet_lr) * len(grid.text_encoder_lr) * len(grid.rank)
+    sizes = [str(len(params.grid.combinations(method))) for method in TITLES]
     return markdown(
         ("what", "paper", "here"),
         [
             ("pixels a side", "512", str(params.resolution)),
-            ("DreamBooth, learning rate", "5e-6 to 1e-6", f"{params.finetune.dreambooth.learning_rate:g}"),
-            ("Textual inversion, learning rate", "5e-4", f"{params.finetune.textual_inversion.learning_rate:g}"),
-            ("LoRA, learning rate of the UNet", "1e-4 to 5e-6", f"{lora.unet_lr:g}"),
-            ("LoRA, learning rate of the text encoder", "1e-4 to 5e-6", f"{lora.text_encoder_lr:g}"),
-            ("LoRA, rank", "five values up to 64", str(lora.rank)),
+            ("DreamBooth, learning rate", "1e-5, 2e-5, 5e-5", f"{params.finetune.dreambooth.learning_rate:g}"),
+            (
+                "Textual inversion, learning rate",
+                "1e-3, 5e-4, 1e-4, 2e-5, 1e-5, 1e-6",
+                f"{params.finetune.textual_inversion.learning_rate:g}",
+            ),
+            ("LoRA, learning rate of the UNet", "1e-6, 5e-6, 1e-5, 5e-5, 1e-4", f"{lora.unet_lr:g}"),
+            ("LoRA, learning rate of the text encoder", "the same five", f"{lora.text_encoder_lr:g}"),
+            ("LoRA, rank", "4, 8, 16, 32, 64", str(lora.rank)),
             (
                 "LoRA, adapted layers",
                 "attention",
                 "attention, UNet's convolutions" if lora.convolutions else "attention",
             ),
-            ("LoRA models of the grid", "125", f"{size} in `grid:`, none of them in this run"),
-            ("times that an epoch shows a picture, by method", "1", ", ".join(repeats)),
+            ("models of the grid, by method", "3, 6, 125", ", ".join(sizes)),
+            ("times that an epoch shows a picture, by method", "not given", ", ".join(repeats)),
             ("epochs", "30", one_or_each({max(found) for found in tuned.values()})),
             ("checkpoints a method", "10 (every 3 epochs)", one_or_each({len(found) for found in tuned.values()})),
-            ("guidance of the samples", "not known here", f"{params.sample.guidance_scale:g}"),
-            ("pictures a checkpoint", "48 (six prompts, eight pictures)", one_or_each(images)),
+            ("guidance of the samples", "not given", f"{params.sample.guidance_scale:g}"),
+            ("pictures a checkpoint", "48 for LoRA (six prompts, eight pictures)", one_or_each(images)),
         ],
     )
 
@@ -167,6 +177,28 @@ def findings_table(scores: Mapping[str, Numbers], compared: Mapping[tuple[str, s
     ]
     shown = [(found, measured, *methods(key), finding(words)) for found, measured, key, words in rows]
     return markdown(("the paper's finding", "measured here by", *TITLES.values(), "seen here?"), shown)
+
+
+# --- The grid ------------------------------------------------------------------------------------------------------
+
+
+def grid_parts(file: Path) -> dict[str, str]:
+    """The paper's tables, figures and findings as experiments.paper left them: title -> markdown."""
+    if not file.exists():
+        return {"The paper's Tables 2, 3 and 4, Figures 9, 10 and 11, and its findings": NOT_RUN}
+    content = read_json(file)
+    parts = {}
+    for table in content["tables"]:
+        parts[table["title"]] = "\n\n".join([markdown(table["header"], table["rows"]), *table["notes"]])
+    for figure in content["figures"]:
+        shown = f"![{figure['title']}](../{PAPER.parent}/{figure['file']})"
+        said = shown if figure["file"] else f"Unavailable: {figure['unavailable']}."
+        parts[figure["title"]] = "\n\n".join([said, *figure["notes"]])
+    rows = [(found["finding"], found["source"], found["decision"], found["why"]) for found in content["findings"]]
+    answered = markdown(("the paper's finding", "where", "seen here?", "why"), rows)
+    notes = "\n".join(f"- {note}" for note in content["notes"])
+    parts["The paper's findings, by the grid"] = "\n\n".join([content["how_answered"], answered, notes])
+    return parts
 
 
 # --- Rules ---------------------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def leaderboard(
     """
     found, skipped = read_experiments(find_revisions(revisions, repository), method, repository)
     if not found and skipped:
-        raise UserError(f"no experiment counts: {skipped[0][0]} {skipped[0][1]}")
+        raise UserError(f"no experiment counts: {skipped[0][0]}: {skipped[0][1]}")
     experiments = furthest_of_each_model(found)
     entries = rank_checkpoints(experiments)
     parameters = shown_parameters(experiments, method)

@@ -6,6 +6,7 @@ model (a race has it trained on, rung by rung) the one that went furthest counts
 
 from __future__ import annotations
 
+import csv
 import functools
 import hashlib
 import io
@@ -62,7 +63,8 @@ class Experiment:
     @property
     def in_grid(self) -> bool:
         """Whether it is a model of the `grid:` that its own params.yaml lists."""
-        lists = (self.params.get("grid") or {}).get(self.method)
+        grid = self.params.get("grid")
+        lists = grid.get(self.method) if isinstance(grid, Mapping) else None
         if not isinstance(lists, Mapping) or not lists:
             return False
         return all(self.parameters.get(name) in values for name, values in lists.items())
@@ -166,14 +168,16 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_losses(experiment: Experiment, repository: Path) -> list[tuple[int, float]]:
-    """(epoch, mean training loss) of each epoch. Raises UserError where its commit has none."""
+    """(epoch, mean training loss) of each epoch. Raises UserError where its commit has none that can be read."""
     path = f"metrics/finetune/{experiment.method}/plots/metrics/loss.tsv"
     content = read_at(experiment.revision.commit, path, repository)
     if content is None:
         raise UserError(f"{experiment.revision.name} has no {path}")
-    header, *lines = (line.split("\t") for line in content.decode().splitlines())
-    step, loss = header.index("step"), header.index("loss")
-    return [(int(line[step]), float(line[loss])) for line in lines]
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode()), delimiter="\t"))
+        return [(int(row["step"]), float(row["loss"])) for row in rows]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{experiment.revision.name}: {path} is no table of step and loss") from None
 
 
 def open_samples(
@@ -193,7 +197,10 @@ def open_samples(
     prompts = {prompt: row.get("prompt", experiment.prompts[prompt]) for (_, prompt), row in first.items()}
     pictures: dict[int, dict[int, Image.Image]] = {}
     for (epoch, prompt), row in first.items():
-        picture = Image.open(io.BytesIO(outputs.read(f"{folder}/{row['file']}")))
+        try:
+            picture = Image.open(io.BytesIO(outputs.read(f"{folder}/{row['file']}"))).convert("RGB")
+        except (OSError, Image.DecompressionBombError):
+            raise UserError(f"{folder}/{row['file']} cannot be read as a picture") from None
         pictures.setdefault(epoch, {})[places.index(prompt)] = picture
     return [prompts[prompt] for prompt in places], pictures
 

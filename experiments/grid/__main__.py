@@ -52,13 +52,15 @@ def announce(grid: Grid) -> None:
     from experiments.grid.race import planned_cost
 
     full = planned_cost(grid.planner.params, grid.models, exhaustive=True)
-    for method, cost in planned_cost(grid.planner.params, grid.models, grid.exhaustive).items():
+    for method, cost in grid.planned().items():
         rungs = ", ".join(f"{rung.epochs} epochs x {rung.images_per_prompt}" for rung in grid.rungs(method))
         click.echo(
             f"{method}: {len(grid.models[method])} models ({rungs}), at most {cost.epochs} epochs "
             f"({cost.epochs / full[method].epochs:.0%} of all) and {cost.pictures} pictures "
             f"({cost.pictures / full[method].pictures:.0%})"
         )
+    hours = grid.hours()
+    click.echo("hours: measured when it begins" if hours is None else f"at most {hours:.1f} hours on this machine")
 
 
 @click.group(help=__doc__)
@@ -82,6 +84,9 @@ def run_command(
 
     @stage_main
     def run() -> None:
+        from experiments.grid.ray_settings import set_up_ray
+
+        set_up_ray(address)
         from experiments.grid.driver import run_grid
 
         grid = read_grid(methods, exhaustive)

@@ -7,7 +7,6 @@ has finished it. One whose commands fail is not: the outcome says why.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import socket
 import tempfile
@@ -15,9 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reads it when it is imported
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -106,6 +102,7 @@ def connected(address: str, jobs: int | None, cpus: int | None) -> Iterator[Clus
                 address="local",
                 num_cpus=threads(),
                 include_dashboard=False,
+                _node_ip_address="127.0.0.1",
                 object_store_memory=STORE_BYTES,
                 _temp_dir=own,
                 **quiet,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm
+
 from experiments.grid.cluster import Cluster, connected, last_line
 from experiments.grid.plan import Model, Planner, Task
-from experiments.grid.race import climbers, ladder, planned_cost, read_standings, step_cost
+from experiments.grid.race import Cost, climbers, ladder, planned_cost, read_standings, step_cost
 from experiments.grid.workspace import Workspace, listed, read_workspace
 from stages.common.errors import UserError
 from stages.common.files import write_file, write_json
@@ -23,6 +26,8 @@ from stages.common.revisions import find_experiments, git
 FOLDER = Path(".emblem/grid")
 STATE = FOLDER / "state.json"
 """Which experiments have failed and why, as the run that is or was at work knows it."""
+PACE = FOLDER / "pace.json"
+"""What experiments.pace measured when a grid was last begun here, and how many experiments it ran at a time."""
 
 
 @dataclass
@@ -55,9 +60,22 @@ class Grid:
         rungs = self.rungs(task.model.method)
         return rungs[rungs.index(task.rung) - 1] if rungs.index(task.rung) else None
 
-    def epochs(self, task: Task) -> int:
-        """Epochs that a task adds to those of the rung below."""
-        return step_cost(self.planner.params, task.model, self.before(task), task.rung).epochs
+    def cost(self, task: Task) -> Cost:
+        """What a task adds to the rung below."""
+        return step_cost(self.planner.params, task.model, self.before(task), task.rung)
+
+    def planned(self) -> dict[Method, Cost]:
+        """What each method's grid takes at most."""
+        return planned_cost(self.planner.params, self.models, self.exhaustive)
+
+    def hours(self, done: Mapping[Method, Cost] | None = None) -> float | None:
+        """Hours that it takes at most on this machine, without what is done; None where its pace is not known yet."""
+        if not PACE.exists():
+            return None
+        pace = json.loads(PACE.read_text(encoding="utf-8"))
+        left = {method: cost - (done or {}).get(method, Cost()) for method, cost in self.planned().items()}
+        seconds = sum(cost.seconds(method, pace) for method, cost in left.items())
+        return seconds / float(pace["at_a_time"]) / 3600
 
 
 @dataclass
@@ -77,7 +95,9 @@ class Session:
         """Make what the experiments share. Raises UserError where that fails."""
         inputs = grid.planner.common_stages(list(grid.models))
         with activity("grid: what all experiments share"):
-            prepared = cluster.prepare(workspace.preparation(inputs))
+            prepared = cluster.prepare(workspace.preparation(inputs, list(grid.models), cluster.cpus))
+        if prepared.pace:
+            write_json(PACE, {**json.loads(prepared.pace), "at_a_time": cluster.room})
         return cls(grid, cluster, workspace, prepared.patch, inputs)
 
     def work_off(self, tasks: Sequence[Task], advance: Callable[[int], object]) -> None:
@@ -92,7 +112,7 @@ class Session:
                 self.grid.failed[outcome.name] = last_line(outcome.said)
                 write_file(FOLDER / f"{outcome.name}.log", outcome.said + "\n")
                 write_json(STATE, {"failed": self.grid.failed})
-            advance(self.grid.epochs(task))
+            advance(self.grid.cost(task).epochs)
 
 
 def run_grid(grid: Grid, address: str, jobs: int | None, cpus: int | None, by_path: bool | None) -> list[Task]:
@@ -121,14 +141,20 @@ def run_grid(grid: Grid, address: str, jobs: int | None, cpus: int | None, by_pa
         if address or by_path is False:  # only what is missing at the origin is missing
             session = connect()
             origin = "" if session.workspace.by_path else session.workspace.origin
-        planned = sum(cost.epochs for cost in planned_cost(grid.planner.params, grid.models, grid.exhaustive).values())
-        with counted("grid", planned, "epoch") as advance:
+        done_before: dict[Method, Cost] = {}
+        with counted("grid", sum(cost.epochs for cost in grid.planned().values()), "epoch") as advance:
             for tasks in grid.levels():
                 done = known(tasks, origin)
-                advance(sum(grid.epochs(task) for task in tasks if task.name in done))
+                for task in tasks:
+                    if task.name in done:
+                        cost = grid.cost(task)
+                        done_before[task.model.method] = done_before.get(task.model.method, Cost()) + cost
+                        advance(cost.epochs)
                 missing = [task for task in tasks if task.name not in done]
                 if missing:
-                    session = session or connect()
+                    if session is None:
+                        session = connect()
+                        say_hours(grid.hours(done_before))
                     session.work_off(missing, advance)
                     done = known(tasks, origin)
                 finished += [task for task in tasks if task.name in done]
@@ -139,6 +165,12 @@ def run_grid(grid: Grid, address: str, jobs: int | None, cpus: int | None, by_pa
             f"{FOLDER / (names[0] + '.log')} says why, the same command tries them again"
         )
     return finished
+
+
+def say_hours(hours: float | None) -> None:
+    """Say how long the grid will take at most."""
+    if hours is not None:
+        tqdm.write(f"grid: at most {hours:.1f} hours on this machine for what is missing", file=sys.stderr)
 
 
 def known(tasks: Sequence[Task], origin: str = "") -> set[str]:

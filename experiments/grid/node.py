@@ -17,12 +17,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 GUARD = """
 import os, signal, subprocess, sys, threading, time
@@ -56,6 +56,7 @@ class Order:
     cache: DVC's cache by path, "" for one of the node and the commit's default remote.
     scratch: where stages keep what they resume from, "" for a folder of the node.
     folder: where the clone is made, "" for the node's own folder.
+    pace: methods whose speed is measured, with `pace_threads` cores, after what experiments share is made.
     """
 
     name: str
@@ -68,20 +69,25 @@ class Order:
     cache: str = ""
     scratch: str = ""
     folder: str = ""
+    pace: tuple[str, ...] = ()
+    pace_threads: int = 1
     author: tuple[str, str] = ("Emblem", "emblem@invalid")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an order: "finished", "there" (somebody had finished it before) or "failed", and why."""
+    """What became of an order: "finished", "there" (somebody had finished it before) or "failed", and why.
+
+    patch, pace: of `prepare`: what it adds to the commit; what experiments.pace measured, "" where it could not.
+    """
 
     name: str
     state: str
     said: str = ""
     node: str = ""
     host: str = field(default_factory=socket.gethostname)
-    seconds: float = 0.0
     patch: bytes = b""
+    pace: str = ""
 
 
 class StepFailed(Exception):
@@ -90,7 +96,6 @@ class StepFailed(Exception):
 
 def run_experiment(order: Order, threads: int, node: str = "") -> Outcome:
     """Run an experiment and push it, unless that is done already."""
-    began = time.monotonic()
     try:
         if has_ref(order.origin, order.name):
             return Outcome(order.name, "there", node=node)
@@ -103,12 +108,11 @@ def run_experiment(order: Order, threads: int, node: str = "") -> Outcome:
             push(order, folder, call)
     except StepFailed as error:
         return Outcome(order.name, "failed", str(error), node)
-    return Outcome(order.name, "finished", node=node, seconds=time.monotonic() - began)
+    return Outcome(order.name, "finished", node=node)
 
 
 def prepare(order: Order, threads: int, node: str = "") -> Outcome:
     """Make what all experiments share, and return what it adds to the commit (a dvc.lock that knows it) as a patch."""
-    began = time.monotonic()
     try:
         with clone(order, threads) as (folder, call):
             take_inputs(order, call)
@@ -117,9 +121,22 @@ def prepare(order: Order, threads: int, node: str = "") -> Outcome:
                 call("dvc", "push", *order.targets)
             diff = ["git", "diff", "--binary", order.commit, "--"]
             patch = subprocess.run(diff, cwd=folder, capture_output=True, check=True).stdout
+            pace = measure_pace(order, folder, call)
     except StepFailed as error:
         return Outcome(order.name, "failed", str(error), node)
-    return Outcome(order.name, "finished", node=node, seconds=time.monotonic() - began, patch=patch)
+    return Outcome(order.name, "finished", node=node, patch=patch, pace=pace)
+
+
+def measure_pace(order: Order, folder: Path, call: Call) -> str:
+    """How fast this machine is at what the experiments do; "" where that cannot be measured, which harms nothing."""
+    file = folder.parent / "pace.json"
+    methods = [part for method in order.pace for part in ("--method", method)]
+    call.environment = {**call.environment, **cores(order.pace_threads)}
+    try:
+        call(sys.executable, "-m", "experiments.pace", *methods, str(file))
+        return file.read_text(encoding="utf-8")
+    except (StepFailed, OSError):
+        return ""
 
 
 def take_inputs(order: Order, call: Call) -> None:
@@ -141,7 +158,7 @@ def push(order: Order, folder: Path, call: Call) -> None:
 class Call:
     """Runs commands in a clone, each under the guard, what they say in a log."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], log: Path, lock: int) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], log: Path, lock: int) -> None:
         """Commands run in `folder` with an environment; whoever runs holds the lock."""
         self.folder, self.environment, self.log, self.lock = folder, environment, log, lock
 
@@ -149,25 +166,19 @@ class Call:
         """Run a command. Raises StepFailed with the end of what it said, if its status is not 0."""
         if command[0] == "dvc":
             command = (sys.executable, "-m", "dvc", *command[1:])
-        with self.log.open("ab") as log:
-            log.write(f"$ {' '.join(command)}\n".encode())
-            log.flush()
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            os.write(log, f"$ {' '.join(command)}\n".encode())
+            where: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "stdout": log, "stderr": log}
             if given is not None:
-                status = subprocess.run(
-                    command, cwd=self.folder, env=self.environment, input=given, stdout=log, stderr=log, check=False
-                ).returncode
+                status = subprocess.run(command, input=given, check=False, **where).returncode
             else:
-                with subprocess.Popen(
-                    [sys.executable, "-c", GUARD, *command],
-                    cwd=self.folder,
-                    env=self.environment,
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=[self.lock],
-                    start_new_session=True,
-                ) as guard:
+                guarded = [sys.executable, "-c", GUARD, *command]
+                keep: dict[str, Any] = {"stdin": subprocess.PIPE, "pass_fds": [self.lock], "start_new_session": True}
+                with subprocess.Popen(guarded, **keep, **where) as guard:
                     status = guard.wait()
+        finally:
+            os.close(log)
         if status:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
             raise StepFailed("\n".join(lines[-TAIL:]))
@@ -192,9 +203,8 @@ def clone(order: Order, threads: int) -> Iterator[tuple[Path, Call]]:
             if order.patch:
                 call("git", "apply", "--binary", "--whitespace=nowarn", "-", given=order.patch)
             check_packages(folder)
-            site, cache = folder.parent / "site", order.cache or root / "cache"
-            config = f"[core]\n    site_cache_dir = {site}\n[cache]\n    dir = {cache}\n"
-            (folder / ".dvc" / "config.local").write_text(config, encoding="utf-8")
+            call("git", "config", "--file", ".dvc/config.local", "cache.dir", order.cache or str(root / "cache"))
+            call.environment["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")
             yield folder, call
         finally:
             shutil.rmtree(folder.parent, ignore_errors=True)
@@ -212,14 +222,18 @@ def environment_of(order: Order, root: Path, threads: int) -> dict[str, str]:
     named = {
         f"GIT_{who}_{what}": of for who in ("AUTHOR", "COMMITTER") for what, of in (("NAME", name), ("EMAIL", email))
     }
-    shared = {name: str(threads) for name in ("EMBLEM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     own = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "EMBLEM_SCRATCH": order.scratch or str(root / "scratch"),
         "GIT_TERMINAL_PROMPT": "0",
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "RAY_", "DVC_"))}
-    return {**kept, **named, **shared, **own}
+    return {**kept, **named, **cores(threads), **own}
+
+
+def cores(count: int) -> dict[str, str]:
+    """The variables that say how many cores a command may use."""
+    return {name: str(count) for name in ("EMBLEM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 def check_packages(folder: Path) -> None:

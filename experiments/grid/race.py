@@ -92,6 +92,14 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.experiments + other.experiments, self.epochs + other.epochs, self.pictures + other.pictures)
 
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(self.experiments - other.experiments, self.epochs - other.epochs, self.pictures - other.pictures)
+
+    def seconds(self, method: str, pace: Mapping[str, Any]) -> float:
+        """Seconds that it takes one after the other, at a pace that experiments.pace has measured."""
+        training = self.epochs * float(pace["epoch"].get(method, 0.0))
+        return self.experiments * float(pace["start"]) + training + self.pictures * float(pace["picture"])
+
 
 def step_cost(params: Params, model: Model, before: Rung | None, rung: Rung) -> Cost:
     """What a model takes from one rung (None: from nothing) to the next."""

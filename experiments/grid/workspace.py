@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.grid.node import Order
@@ -31,9 +31,10 @@ class Workspace:
         """The order of an experiment on what `prepare` made of this workspace."""
         return self._order(task.name, task.targets, tuple(inputs), patch, task.settings)
 
-    def preparation(self, stages: Sequence[str]) -> Order:
-        """The order to make what experiments share."""
-        return self._order("prepare", tuple(stages), tuple(stages), self.patch, ())
+    def preparation(self, stages: Sequence[str], methods: Sequence[str], threads: int) -> Order:
+        """The order to make what experiments share, and to measure the methods' pace on so many cores."""
+        order = self._order("prepare", tuple(stages), tuple(stages), self.patch, ())
+        return replace(order, pace=tuple(methods), pace_threads=threads)
 
     def _order(
         self, name: str, targets: tuple[str, ...], inputs: tuple[str, ...], patch: bytes, settings: tuple[str, ...]

@@ -87,17 +87,13 @@ class Scores:
 
     repository: Path = Path()
     missing: dict[str, str] = field(default_factory=dict)
-    """Model or table -> why its scored pictures cannot be had."""
+    """Experiment and table -> why its scored pictures cannot be had."""
     _read: dict[tuple[str, str], dict[int, list[Row]]] = field(default_factory=dict)
-
-    def of(self, experiment: Experiment) -> Mapping[int, list[Row]]:
-        """An experiment's scored pictures by epoch, the untuned base's as epoch 0; empty where they are not there."""
-        return self._table(experiment, experiment.method)
 
     def at(self, checkpoint: Checkpoint) -> list[Row]:
         """A checkpoint's scored pictures of prompts with the token; none where they are not there."""
-        tables = [checkpoint.experiment.method] if checkpoint.epoch else [UNTUNED]
-        rows = [row for table in tables for row in self._table(checkpoint.experiment, table).get(checkpoint.epoch, [])]
+        experiment, epoch = checkpoint.experiment, checkpoint.epoch
+        rows = self._table(experiment, experiment.method if epoch else UNTUNED).get(epoch, [])
         return [row for row in rows if not row["plain"]]
 
     def _table(self, experiment: Experiment, table: str) -> dict[int, list[Row]]:
@@ -142,31 +138,32 @@ def choose(
     ]
     if not found:
         return None
-    pictures = [split_by_seed(scores.at(checkpoint))[0] for checkpoint in found]
-    if all(pictures):
-        means = [sum(map(paper_score, rows)) / len(rows) for rows in pictures]
-    else:
-        means = [checkpoint.numbers["mean"] for checkpoint in found]
+    means = []
+    for checkpoint in found:
+        rows = split_by_seed(scores.at(checkpoint))[0]
+        if not rows:
+            means = [checkpoint.numbers["mean"] for checkpoint in found]
+            break
+        means.append(sum(map(paper_score, rows)) / len(rows))
     return found[means.index(max(means))]
 
 
 def difference(
-    first: Checkpoint | None, second: Checkpoint | None, measure: Measure, scores: Scores, chosen: bool = True
+    first: Checkpoint | None, second: Checkpoint | None, measure: Measure, scores: Scores, looks: int = 1
 ) -> Difference:
-    """Whether a checkpoint's measure is higher or lower than another's.
+    """Whether a checkpoint's measure is higher or lower than another's, on the pictures of odd seeds.
 
     Args:
-        chosen: whether even seeds chose a checkpoint, so that only odd ones are to be compared.
+        looks: comparisons of which one is enough, so that each must be as much surer (Bonferroni).
     """
     if first is None or second is None:
         return Difference("unavailable", "not run")
-    sides = [scores.at(checkpoint) for checkpoint in (first, second)]
-    rows = [side if not chosen else split_by_seed(side)[1] for side in sides]
-    known = [[row for row in side if measure.of_picture(row) is not None] for side in rows]
+    reported = [split_by_seed(scores.at(checkpoint))[1] for checkpoint in (first, second)]
+    known = [[row for row in rows if measure.of_picture(row) is not None] for rows in reported]
     settings = first.experiment.params.get("score", {})
     estimate = compare(
         *known,
-        confidence=settings.get("confidence_level", 0.95),
+        confidence=1 - (1 - settings.get("confidence_level", 0.95)) / looks,
         samples=settings.get("bootstrap_samples", 2000),
         seed=first.experiment.params.get("seed", 0),
         value=lambda row: float(measure.of_picture(row) or 0),
@@ -219,13 +216,17 @@ class Onset:
 def onset_of_overfitting(experiment: Experiment, scores: Scores) -> Onset:
     """The first checkpoint after the best one whose mean(OCR, OD) is lower than the best one's.
 
-    Lower by the paired comparison of all their pictures; by intervals that do not overlap where the scored pictures are
-    not in the cache. The paper sees it by eye (5.3). The best one is that of the tables, chosen by the same pictures.
+    The best one is that of the tables. Lower by the paired comparison of the pictures of odd seeds, the level divided
+    by the number of later checkpoints: of simulated models whose score stays the same (10 checkpoints, 48 pictures) 9 %
+    seem to overfit, where all pictures and each comparison's own level are taken 40 %; of those that lose 0.3 after
+    epoch 21, 89 % are found. By intervals that do not overlap where the scored pictures are not in the cache. The paper
+    sees the onset by eye (5.3).
     """
     rows = {row["epoch"]: row for row in experiment.epochs}
     best = best_epoch(rows)
-    for epoch in sorted(epoch for epoch in rows if epoch > best):
-        found = difference(Checkpoint(experiment, epoch), Checkpoint(experiment, best), MEAN, scores, chosen=False)
+    later = sorted(epoch for epoch in rows if epoch > best)
+    for epoch in later:
+        found = difference(Checkpoint(experiment, epoch), Checkpoint(experiment, best), MEAN, scores, len(later))
         if found.word == "lower":
             return Onset(best, epoch, f"overfits from epoch {epoch} on: {found.text}")
     return Onset(best, None, f"no onset of overfitting within the {experiment.last_epoch} epochs trained")

@@ -46,7 +46,7 @@ def read_population(revisions: Sequence[Revision], repository: Path) -> Populati
         models[method] = furthest_of_each_model(inside or found)
         notes += population_notes(method, models[method], found, inside)
     if not any(models.values()):
-        why = f": {reasons[0][0]} {reasons[0][1]}" if reasons else ""
+        why = f": {reasons[0][0]}: {reasons[0][1]}" if reasons else ""
         raise UserError(f"no experiment counts{why}")
     for reason, names in left_out.items():
         shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
@@ -64,6 +64,8 @@ def population_notes(
     finished = sum(experiment.finished for experiment in models)
     text = f"{title_of(method)}: {checkpoints} checkpoints of {len(models)} models"
     text += "." if finished == len(models) else f"; {finished} of the models were trained to their last epoch."
+    if not inside:
+        text += " None of them is of the `grid:` of its own params.yaml."
     if repeats := len(inside or found) - len(models):
         text += f" {repeats} more experiments of the same models went no further and are left out."
     if others := len(furthest_of_each_model(found)) - len(models) if inside else 0:

@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from stages.common.diffusion import Base
 from stages.common.errors import UserError
@@ -147,8 +146,8 @@ def excite_loss(kept: Sequence[torch.Tensor], belongs: torch.Tensor, side: int, 
     """
     maps = torch.cat([probabilities.float() for probabilities in kept], dim=1).mean(dim=1)
     maps = torch.softmax(sharpness * maps[:, :, 1:-1], dim=-1).transpose(1, 2)
-    each = F.pad(maps.reshape(-1, 1, side, side), (1, 1, 1, 1), mode="reflect")
-    peaks = split(F.conv2d(each, gaussian(maps.device)).flatten(1).amax(dim=1), maps.shape[1])
+    smooth = smoothing(side).to(maps.device)
+    peaks = (smooth @ maps.reshape(*maps.shape[:2], side, side) @ smooth.T).amax(dim=(2, 3))
     inner = belongs[:, :, 1:-1].to(maps.device)
     highest = peaks.unsqueeze(1).masked_fill(~inner, -1).amax(dim=-1)
     highest = torch.where(inner.any(dim=-1), highest, torch.ones_like(highest))
@@ -158,12 +157,17 @@ def excite_loss(kept: Sequence[torch.Tensor], belongs: torch.Tensor, side: int, 
     return loss
 
 
-def gaussian(device: torch.device) -> torch.Tensor:
-    """The smoothing kernel, [1, 1, 3, 3], of sum 1."""
-    places = torch.arange(KERNEL_SIDE, dtype=torch.float32, device=device) - (KERNEL_SIDE - 1) / 2
-    line = torch.exp(-((places / (2 * KERNEL_SIGMA)) ** 2))
-    kernel = line[:, None] * line[None, :]
-    return (kernel / kernel.sum())[None, None]
+def smoothing(side: int) -> torch.Tensor:
+    """The Gaussian along one axis, reflected at the edges, as a matrix [side, side] (a convolution's padding has no
+    backward on CUDA that gives the same bytes each time)."""
+    reach = KERNEL_SIDE // 2
+    weights = [math.exp(-((offset / (2 * KERNEL_SIGMA)) ** 2)) for offset in range(-reach, reach + 1)]
+    matrix = torch.zeros(side, side)
+    for place in range(side):
+        for offset, weight in zip(range(-reach, reach + 1), weights, strict=True):
+            source = abs(place + offset)
+            matrix[place, min(source, 2 * (side - 1) - source)] += weight / sum(weights)
+    return matrix
 
 
 # --- Moving the latents -------------------------------------------------------------------------------------------

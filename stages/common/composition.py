@@ -1,6 +1,6 @@
 """Composed sampling: the parts of a prompt guide one by one, each with its own weight.
 
-Composable Diffusion (Liu et al. 2022, arXiv 2206.01714, equation 11) adds up what each part c_i says:
+Composable Diffusion (Liu et al. 2022, arXiv 2206.01714, conjunction) adds up what each part c_i says:
 
     eps = eps(empty) + sum over i of w_i (eps(c_i) - eps(empty))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.numbers import apart, comparisons, fill, finding, read_funnel, tables
+from docs.numbers import apart, comparisons, fill, finding, grid_parts, read_funnel, tables
 from stages.common.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -102,3 +102,27 @@ def test_the_funnel_is_read_as_a_table_or_a_mapping(tmp_path: Path) -> None:
 def test_the_committed_report_has_all_three_comparisons(committed: Path) -> None:
     found = comparisons((committed / "metrics/report.md").read_text(encoding="utf-8"))
     assert len(found) == 6
+
+
+def test_what_the_grid_gave_is_shown_where_it_was_run(tmp_path: Path) -> None:
+    file = tmp_path / "paper.json"
+    assert all("Not run yet" in text for text in grid_parts(file).values())
+    table = {"title": "Table 2", "header": ["Method"], "rows": [["LoRA"]], "notes": ["A note."]}
+    figures = [
+        {"title": "Figure 9", "file": "figure9.png", "unavailable": "", "notes": []},
+        {"title": "Figure 10", "file": "", "unavailable": "not in DVC's cache", "notes": []},
+    ]
+    found = {"finding": "It copies", "source": "5.1", "decision": "yes", "why": "+0.5"}
+    content = {
+        "tables": [table],
+        "figures": figures,
+        "findings": [found],
+        "how_answered": "By pairs.",
+        "notes": ["LoRA: 1 model."],
+    }
+    file.write_text(json.dumps(content))
+    parts = grid_parts(file)
+    assert parts["Table 2"] == "| Method |\n|---|\n| LoRA |\n\nA note."
+    assert parts["Figure 9"] == "![Figure 9](../metrics/paper/figure9.png)"
+    assert parts["Figure 10"] == "Unavailable: not in DVC's cache."
+    assert "| It copies | 5.1 | yes | +0.5 |" in parts["The paper's findings, by the grid"]

@@ -8,19 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from experiments.leaderboard import (
-    best_of_each,
-    leaderboard,
-    pairs_of_learning_rates,
-    rank_checkpoints,
-    shown_parameters,
-    table_3,
-)
+from experiments.leaderboard import leaderboard, rank_checkpoints, shown_parameters, table
 from experiments.results import Experiment
 from stages.common.errors import UserError
 from stages.common.revisions import Revision, find_revisions
+from tests.grid_world import GridWorld, picture
 
 SAMPLE = """
 import json, pathlib, sys
@@ -101,25 +94,9 @@ def test_checkpoints_are_ranked_by_the_papers_normscore() -> None:
     assert entries[-1].normscore == 0
 
 
-def test_a_pair_of_learning_rates_is_judged_by_its_best_three_ranks() -> None:
-    pairs = pairs_of_learning_rates(rank_checkpoints(GRID))
-    assert [(p["unet_lr"], [rank for rank, _ in p["best"]]) for p in pairs] == [(5e-5, [4]), (1e-4, [8, 4, 16])]
-    assert pairs[1]["mean"] == pytest.approx((0.9 + 0.45 + 0.225) / 3)
-
-
-def test_each_rank_is_shown_by_its_best_checkpoint() -> None:
-    best = best_of_each(rank_checkpoints(GRID), "rank")
-    assert {rank: (e.experiment.revision.name, e.epoch) for rank, e in best.items()} == {
-        4: ("e", 3),
-        8: ("b", 3),
-        16: ("c", 3),
-        32: ("d", 3),
-    }
-
-
 def test_only_the_papers_parameters_and_those_that_differ_are_columns() -> None:
     assert shown_parameters(GRID, "lora") == ["unet_lr", "text_encoder_lr", "rank"]
-    header, rows = table_3(rank_checkpoints(GRID)[:1], ["unet_lr", "text_encoder_lr", "rank"])
+    header, rows = table(rank_checkpoints(GRID)[:1], ["unet_lr", "text_encoder_lr", "rank"])
     assert header[:5] == ["#", "Experiment", "unet_lr", "text_encoder_lr", "rank"]
     assert rows[0][:7] == ["1", "b", "0.0001", "5e-06", "8", "3", "0.900"]
 
@@ -169,18 +146,28 @@ def test_every_experiment_counts_once_and_only_with_its_own_numbers(repository: 
     text = (tmp_path / "leaderboard.md").read_text()
     assert "Left out: unscored: its numbers are older than its training: score@lora was not run again" in text
     assert "5e-06" in text
-    rows = list(csv.DictReader((tmp_path / "table3.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "checkpoints.csv").open()))
     assert [row["rank"] for row in rows] == ["8", "4", "8", "4"]
     assert json.dumps([e.normscore for e in entries]) == "[1.0, 0.553571, 0.446429, 0.0]"
 
 
-def test_figure_11_shows_each_ranks_own_pictures_from_dvcs_cache(repository: Path, tmp_path: Path) -> None:
-    leaderboard(repository=repository, out=tmp_path)
-    with Image.open(tmp_path / "figure11.png") as sheet:
-        assert sheet.getpixel((200, 80)) == (4, 0, 0)
-        assert sheet.getpixel((200, 180)) == (8, 0, 0)
-        assert sheet.getpixel((300, 180)) == (8, 100, 0)
-    assert "figure11.png" in (tmp_path / "index.html").read_text()
+def test_how_far_a_model_was_trained_is_no_column() -> None:
+    first, second = (
+        Experiment(e.revision, e.parameters | {"stop_after": stop}, e.epochs, e.prompts)
+        for e, stop in zip(GRID[:2], (0, 9), strict=True)
+    )
+    assert shown_parameters([first, second], "lora") == ["unet_lr", "text_encoder_lr", "rank"]
+
+
+def test_a_race_s_rungs_of_one_model_are_one_row_each_checkpoint(tmp_path: Path) -> None:
+    world = GridWorld(tmp_path / "repository")
+    parameters = {"unet_lr": 0.001, "text_encoder_lr": 0.002, "rank": 4}
+    for name, stop_after, seeds in (("rung-1", 6, 1), ("rung-2", 0, 2)):
+        world.add(name, "lora", lambda *_: picture(0.8, True), stop_after=stop_after, seeds=seeds, **parameters)
+    entries = leaderboard(["rung-1", "rung-2"], repository=world.folder, out=tmp_path)
+    assert [(e.experiment.revision.name, e.epoch) for e in entries] == [("rung-2", epoch) for epoch in (3, 6, 9, 12)]
+    assert "1 experiments of the same models that went no further" in (tmp_path / "leaderboard.md").read_text()
+    assert "of 1 models" in (tmp_path / "index.html").read_text()
 
 
 def test_revisions_are_experiments_by_name_and_commits_with_theirs(repository: Path) -> None:

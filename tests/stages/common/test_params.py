@@ -49,7 +49,7 @@ def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
         ),
         (r"epochs: 30", "epochs: 31", "finetune.dreambooth.*epochs = 31 must be a multiple of save_every = 6"),
         (r"scheduler: dpm\+\+", "scheduler: dpmpp", "sample.scheduler = 'dpmpp': must be 'dpm"),
-        (r"a mug with a \{token\} logo", "a mug", r"sample.prompts.3 = 'a mug': must contain \{token\} exactly once"),
+        (r"a bag with a \{token\} logo", "a bag", r"sample.prompts.3 = 'a bag': must contain \{token\} exactly once"),
         (r"seed: 20", "seed: [", "not readable as YAML"),
         (r"    prior_weight: 0.0", "    prior_weight: 0.5", "finetune.dreambooth.*prior_images = 0 must be at least 1"),
         (r"seed: 20", "methods: [lora]\nseed: 20", "methods = .*unknown key.*finetune.<method>.epochs = 0"),
@@ -66,6 +66,31 @@ def test_a_mistake_is_one_line(tmp_path: Path, pattern: str, replacement: str, s
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "said"),
+    [
+        (r"    rank: \[4, 8", "    rank: [0, 8", "grid.lora.rank: 0: must be greater than or equal to 1"),
+        (r"    rank: \[4, 8", "    rank: [8, 8", r"grid.lora.rank = \[8, 8, 16, 32, 64\]: a value stands there twice"),
+        (r"    rank: \[4, 8", "    rnk: [4, 8", "grid.lora.rnk: no parameter of finetune.lora .* did you mean rank?"),
+        (r"    rank: \[4, 8", "    stop_after: [4, 8", "grid.lora.stop_after: no parameter .* that a grid may vary"),
+        (r"  keep: 0.33", "  keep: 0.0", "race.keep = 0.0: must be greater than 0"),
+        (r"epochs: 18, images", "epochs: 6, images", "race: rungs: each must have at least the epochs and pictures"),
+    ],
+)
+def test_a_mistake_in_the_grid_is_one_line(tmp_path: Path, pattern: str, replacement: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        load_params(changed(tmp_path, pattern, replacement))
+    assert "\n" not in str(error.value)
+
+
+def test_values_of_a_grid_that_do_not_go_together_are_no_mistake_before_it_is_run(tmp_path: Path) -> None:
+    """`dvc exp run -S finetune.lora.epochs=20` must not fail for the grid that it is no part of."""
+    path = changed(tmp_path, r"(    rank: .*\n    save_every:) \[3\]", r"\1 [7]")
+    params = load_params(path)
+    with pytest.raises(UserError, match="grid.lora: .*save_every=7: epochs = 30 must be a multiple of save_every = 7"):
+        params.with_model("lora", params.grid.combinations("lora")[0])
+
+
 def test_a_method_without_epochs_is_left_out(tmp_path: Path) -> None:
     params = load_params(changed(tmp_path, r"epochs: 30", "epochs: 0"))
     assert params.methods == ["textual_inversion", "lora"]
@@ -73,7 +98,7 @@ def test_a_method_without_epochs_is_left_out(tmp_path: Path) -> None:
 
 def test_at_least_one_method_is_trained(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(re.sub(r"epochs: 30", "epochs: 0", TEXT))
+    path.write_text(re.sub(r"    epochs: 30", "    epochs: 0", TEXT))
     with pytest.raises(UserError, match="no method has any epochs"):
         load_params(path)
 
