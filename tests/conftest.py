@@ -6,7 +6,16 @@ import os
 
 import pytest
 
-LONG = ("test_end_to_end", "test_finetune_runs", "test_scrape", "test_train_detector", "test_grid", "test_leaderboard")
+LONG = (
+    "test_end_to_end",
+    "test_finetune_runs",
+    "test_scrape",
+    "test_train_detector",
+    "test_grid",
+    "test_cluster",
+    "test_paper",
+    "test_leaderboard",
+)
 """The files that take the longest, longest first: started last, one of them would be waited for alone."""
 
 

@@ -7,12 +7,14 @@ has finished it. One whose commands fail is not: the outcome says why.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -89,7 +91,7 @@ def connected(address: str, jobs: int | None, cpus: int | None) -> Iterator[Clus
     """
     for module in (node, __import__(__name__, fromlist=["on_node"])):
         ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
-    own = "" if address else tempfile.mkdtemp(prefix="emblem-")  # a socket's path may have 107 characters: in /tmp
+    own = "" if address else temporary_folder()
     try:
         quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False, "configure_logging": False}
         if address:
@@ -112,6 +114,30 @@ def connected(address: str, jobs: int | None, cpus: int | None) -> Iterator[Clus
         ray.shutdown()
         if own:
             shutil.rmtree(own, ignore_errors=True)
+
+
+def temporary_folder() -> str:
+    """A folder for a cluster's sockets and logs: in /tmp, since a socket's path may have 107 characters.
+
+    What the clusters of killed processes have left there is removed.
+    """
+    prefix = "emblem-ray-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        pid = left.name.removeprefix(prefix).split("-")[0]
+        if pid.isdigit() and not is_alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number, of whomever."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def measure(address: str, jobs: int | None, cpus: int | None) -> Cluster:

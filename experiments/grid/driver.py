@@ -86,24 +86,23 @@ class Session:
     cluster: Cluster
     workspace: Workspace
     patch: bytes
-    inputs: tuple[str, ...]
     nodes: dict[Model, str] = field(default_factory=dict)
     """The node that trained a model last: it has the state to go on from."""
 
     @classmethod
     def open(cls, grid: Grid, cluster: Cluster, workspace: Workspace) -> Session:
         """Make what the experiments share. Raises UserError where that fails."""
-        inputs = grid.planner.common_stages(list(grid.models))
+        shared = grid.planner.common_stages(list(grid.models))
         with activity("grid: what all experiments share"):
-            prepared = cluster.prepare(workspace.preparation(inputs, list(grid.models), cluster.cpus))
+            prepared = cluster.prepare(workspace.preparation(shared, list(grid.models), cluster.cpus))
         if prepared.pace:
             write_json(PACE, {**json.loads(prepared.pace), "at_a_time": cluster.room})
-        return cls(grid, cluster, workspace, prepared.patch, inputs)
+        return cls(grid, cluster, workspace, prepared.patch)
 
     def work_off(self, tasks: Sequence[Task], advance: Callable[[int], object]) -> None:
         """Run experiments; what fails is noted and its log kept, and the others go on."""
         by_name = {task.name: task for task in tasks}
-        orders = [self.workspace.order(task, self.inputs, self.patch) for task in tasks]
+        orders = [self.workspace.order(task, self.grid.planner.inputs(task.model.method), self.patch) for task in tasks]
         near = {task.name: self.nodes[task.model] for task in tasks if task.model in self.nodes}
         for outcome in self.cluster.run(orders, near):
             task = by_name[outcome.name]

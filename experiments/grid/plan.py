@@ -116,6 +116,13 @@ class Planner:
             )
         )
 
+    def inputs(self, method: Method) -> tuple[str, ...]:
+        """Those of the common stages whose outputs a method's own stages read."""
+        own = [stage for stage in self.stages[method].values() if "matrix" in stage]
+        read = {dep for stage in own for dep in stage.get("deps", [])}
+        common = self.common_stages([method])
+        return tuple(name for name in common if any(is_made(dep, self.stages[method][name]) for dep in read))
+
     def sources(self, methods: Sequence[Method]) -> list[Path]:
         """What the experiments read that no stage makes: code, data, parameters, and the pipeline itself."""
         of_methods = {path for method in methods for path in sources(self.stages[method])}

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 
 from stages.common.errors import UserError
 from stages.common.files import write_file
-from stages.common.params import check_params, load_params
+from stages.common.params import Params, check_params, load_params
 
 STANDS_ON = "profile"
 """The key under which a profile names the one that it stands on; no parameter is called so."""
@@ -99,9 +100,13 @@ def _text(content: CommentedMap) -> str:
     return text.getvalue()
 
 
-def _overlay(target: CommentedMap, source: CommentedMap) -> None:
-    """Put the source's values into the target, a mapping key by key, anything else whole; a reason comes with it."""
+def _overlay(target: CommentedMap, source: CommentedMap, section: type[BaseModel] | None = Params) -> None:
+    """Put the source's values into the target, a section key by key, anything else whole; a reason comes with it.
+
+    What is no section of the schema is one value, though it be a mapping: a grid's lists, the hashes.
+    """
     for key, value in source.items():
+        inner = _section(section, str(key))
         before, said = _comment(target, key), _comment(source, key)
         reason = said.value.split("\n")[0].strip() if said is not None else ""
         if isinstance(value, (list, dict)) and reason:
@@ -109,8 +114,8 @@ def _overlay(target: CommentedMap, source: CommentedMap) -> None:
                 target.yaml_add_eol_comment(reason, key, column=said.column)
             else:
                 before.value = reason + "\n" + before.value.partition("\n")[2]
-        if isinstance(value, CommentedMap) and isinstance(target.get(key), CommentedMap) and target[key]:
-            _overlay(target[key], value)
+        if isinstance(value, CommentedMap) and isinstance(target.get(key), CommentedMap) and inner:
+            _overlay(target[key], value, inner)
             continue
         if isinstance(value, CommentedSeq):  # the blank lines after a profile's list are the profile's
             value.ca.items.pop(len(value) - 1, None)
@@ -121,6 +126,13 @@ def _overlay(target: CommentedMap, source: CommentedMap) -> None:
             after = _comment(target, key)
             if before is not None:  # the blank lines and comments up to the next key belong to the file
                 after.value = after.value.rstrip("\n") + "\n" + before.value.partition("\n")[2]
+
+
+def _section(of: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """The section of the schema that a key of a section is, None where it is a value, or unknown."""
+    field = of.model_fields.get(key) if of else None
+    annotation = field.annotation if field else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _comment(content: CommentedMap, key: Any) -> Any:

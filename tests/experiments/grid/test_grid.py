@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import random
 import re
 import signal
 import subprocess
@@ -108,6 +109,29 @@ def test_a_stopped_grid_leaves_the_workspace_and_goes_on(
     assert len(experiments(repository)) == 2
     steps = [tuple(row[1:]) for row in started(repository, "step")]
     assert len(steps) == len(set(steps)) == 2 * 30, "a killed training began anew, though its state was there"
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repository / "params.yaml").write_text(params_with("[1, 2, 3, 4, 5, 6, 7, 8]", smallest=9))
+    before = run(repository, "git", "status", "--porcelain")
+    monkeypatch.setenv("GRID_TEST_SECONDS", "6")
+    chance = random.Random(20)
+    for _ in range(20):
+        work = subprocess.Popen([sys.executable, "-m", "experiments.grid", "run"], cwd=repository)
+        time.sleep(chance.uniform(0, 25))
+        work.send_signal(chance.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]))
+        work.wait(timeout=60)
+        wait_for(lambda: not at_work(repository), 30)
+        assert run(repository, "git", "status", "--porcelain") == before
+        assert not list((repository / ".git").rglob("*.lock"))
+    monkeypatch.setenv("GRID_TEST_SECONDS", "0")
+    last = grid(repository, "run")
+    assert last.returncode == 0, last.stderr
+    assert len(experiments(repository)) == 8
+    steps = [tuple(row[1:]) for row in started(repository, "step")]
+    # a kill between a step's state and its line in the log may lose the line, never the step
+    assert len(steps) == len(set(steps)) <= 8 * 30
 
 
 # --- What is planned -------------------------------------------------------------------------------------------------
