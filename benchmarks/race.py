@@ -53,7 +53,7 @@ def standing(model: Model, pictures: Sequence[Row], rung: Rung, params: Params) 
 def replay(params: Params, pictures: Mapping[Model, Sequence[Row]]) -> tuple[Standing, Cost]:
     """The winner of a race, and what it takes; a line a rung on the terminal."""
     climbing, cost, before, best = list(pictures), Cost(), None, None
-    for rung in params.race.rungs:
+    for level, rung in enumerate(params.race.rungs):
         standings = [standing(model, pictures[model], rung, params) for model in climbing]
         for model in climbing:
             cost += step_cost(params, model, before, rung)
@@ -62,7 +62,8 @@ def replay(params: Params, pictures: Mapping[Model, Sequence[Row]]) -> tuple[Sta
             f"| {rung.epochs} | {rung.images_per_prompt} | {len(climbing)} | {best.model}, epoch {best.epoch} "
             f"| {best.numbers[params.race.by]:.3f} |"
         )
-        climbing, before = climbers(standings, params.race), rung
+        if level < len(params.race.keep):
+            climbing, before = climbers(standings, params.race, level), rung
     assert best is not None
     return best, cost
 

@@ -52,8 +52,9 @@ class Grid:
             tasks = [self.planner.task(model, rung) for method, rung in here.items() for model in climbing[method]]
             yield tasks
             for method in here:
-                standings = read_standings([task for task in tasks if task.model.method == method], race.by)
-                climbing[method] = climbers(standings, race) if standings else []
+                if level + 1 < len(self.rungs(method)):
+                    standings = read_standings([task for task in tasks if task.model.method == method], race.by)
+                    climbing[method] = climbers(standings, race, level) if standings else []
 
     def before(self, task: Task) -> Rung | None:
         """The rung that a task's model comes from, None on the first one."""

@@ -322,12 +322,14 @@ class Race(Section):
     """How successive halving spends epochs and pictures on the grid's models."""
 
     rungs: Annotated[list[Rung], Field(min_length=1)]
-    keep: Annotated[float, Field(gt=0, le=1)]
+    keep: list[Annotated[float, Field(gt=0, le=1)]]
     smallest: Count
     by: Literal["mean", "joint_success"]
 
     @model_validator(mode="after")
     def _rungs_rise(self) -> Race:
+        if len(self.keep) != len(self.rungs) - 1:
+            raise ValueError(f"keep = {self.keep}: must have a share for each rung but the last")
         for low, high in itertools.pairwise(self.rungs):
             if high.epochs < low.epochs or high.images_per_prompt < low.images_per_prompt or high == low:
                 raise ValueError(

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiments.grid.conftest import experiments, params_with, run, started
-from tests.experiments.grid.test_grid import wait_for
+from tests.grid_repository import experiments, params_with, run, started, wait_for
 
 
 @pytest.fixture
@@ -61,11 +60,21 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def test_a_lost_node_loses_nothing(
-    repository: Path, nodes: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Eight experiments, the second node killed in the middle: eight finished, none twice, and a clone gets them."""
+def lose_a_node(repository: Path, nodes: tuple[str, subprocess.Popen[bytes]], *arguments: str) -> list[str]:
+    """Run eight experiments, the second node killed in the middle; returns the names of those that are finished."""
     address, second = nodes
+    command = [sys.executable, "-m", "experiments.grid", "run", "--address", address, *arguments]
+    work = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(started(repository, "score")) >= 2)
+    end(second)
+    _, said = work.communicate(timeout=170)
+    assert work.returncode == 0, said
+    assert run(repository, "git", "status", "--porcelain") == ""
+    return experiments(repository)
+
+
+def test_a_lost_node_loses_nothing(repository: Path, nodes: tuple[str, subprocess.Popen[bytes]]) -> None:
+    """Eight experiments, the second node killed in the middle: eight finished, none twice, and a clone gets them."""
     (repository / "params.yaml").write_text(params_with("[1, 2, 3, 4, 5, 6, 7, 8]", smallest=9))
     origin, remote = repository.parent / "origin", repository.parent / "remote"
     run(repository, "dvc", "remote", "add", "-d", "team", str(remote))
@@ -73,19 +82,12 @@ def test_a_lost_node_loses_nothing(
     run(repository, "git", "init", "-q", "--bare", str(origin))
     run(repository, "git", "remote", "add", "origin", str(origin))
     run(repository, "git", "push", "-q", "origin", "HEAD:main")
-    command = [sys.executable, "-m", "experiments.grid", "run", "--address", address, "--share", "remote"]
-    work = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: (repository.parent / "second" / "logs").is_dir() and experiments_on(repository, "second"))
-    wait_for(lambda: len(started(repository, "score")) >= 2)
-    end(second)
-    _, said = work.communicate(timeout=170)
-    assert work.returncode == 0, said
-    names = experiments(repository)
+    names = lose_a_node(repository, nodes, "--share", "remote")
     assert len(names) == 8
     refs = run(repository, "git", "ls-remote", "origin", "refs/exps/*").splitlines()
     assert sorted(ref.rsplit("/", 1)[1] for ref in refs) == names, "each once, and no other"
-    assert run(repository, "git", "status", "--porcelain") == ""
     assert not list((repository.parent / "first").glob("grid-*")), "a clone is left behind"
+    assert list((repository.parent / "second" / "logs").glob("grid-*.log")), "the second node did nothing"
 
     clone = repository.parent / "clone"
     run(repository.parent, "git", "clone", "-q", "-b", "main", str(origin), str(clone))
@@ -97,6 +99,10 @@ def test_a_lost_node_loses_nothing(
     assert re.search(r'"rank": \d', (clone / "models/lora.txt").read_text())
 
 
-def experiments_on(repository: Path, name: str) -> list[Path]:
-    """Logs of the experiments that a node has begun."""
-    return list((repository.parent / name / "logs").glob("grid-*.log"))
+@pytest.mark.slow
+def test_nodes_of_one_machine_need_no_remote(repository: Path, nodes: tuple[str, subprocess.Popen[bytes]]) -> None:
+    (repository / "params.yaml").write_text(params_with("[1, 2, 3, 4, 5, 6, 7, 8]", smallest=9))
+    run(repository, "git", "commit", "-qam", "grid")
+    assert len(lose_a_node(repository, nodes)) == 8
+    steps = [tuple(row[1:]) for row in started(repository, "step")]
+    assert len(steps) == len(set(steps)), "a lost training began anew, though its state was there"

@@ -73,7 +73,8 @@ def test_a_mistake_is_one_line(tmp_path: Path, pattern: str, replacement: str, s
         (r"    rank: \[4, 8", "    rank: [8, 8", r"grid.lora.rank = \[8, 8, 16, 32, 64\]: a value stands there twice"),
         (r"    rank: \[4, 8", "    rnk: [4, 8", "grid.lora.rnk: no parameter of finetune.lora .* did you mean rank?"),
         (r"    rank: \[4, 8", "    stop_after: [4, 8", "grid.lora.stop_after: no parameter .* that a grid may vary"),
-        (r"  keep: 0.33", "  keep: 0.0", "race.keep = 0.0: must be greater than 0"),
+        (r"  keep: \[0.5", "  keep: [0.0", "race.keep.0 = 0.0: must be greater than 0"),
+        (r"  keep: \[0.5, ", "  keep: [", r"race: keep = \[0.33\]: must have a share for each rung but the last"),
         (r"epochs: 18, images", "epochs: 6, images", "race: rungs: each must have at least the epochs and pictures"),
     ],
 )
@@ -87,7 +88,9 @@ def test_values_of_a_grid_that_do_not_go_together_are_no_mistake_before_it_is_ru
     """`dvc exp run -S finetune.lora.epochs=20` must not fail for the grid that it is no part of."""
     path = changed(tmp_path, r"(    rank: .*\n    save_every:) \[3\]", r"\1 [7]")
     params = load_params(path)
-    with pytest.raises(UserError, match="grid.lora: .*save_every=7.*: epochs = 30 must be a multiple of save_every = 7"):
+    with pytest.raises(
+        UserError, match="grid.lora: .*save_every=7.*: epochs = 30 must be a multiple of save_every = 7"
+    ):
         params.with_model("lora", params.grid.combinations("lora")[0])
 
 
