@@ -72,7 +72,9 @@ def main() -> None:
 @which
 @in_full
 @click.option("--address", default="", help="of a Ray cluster's head, HOST:PORT  [default: this machine alone]")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="experiments at a time  [default: one a core, or a GPU]")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1), help="experiments at a time on this machine  [default: one a core]"
+)
 @click.option("--cpus", type=click.IntRange(1), help="cores an experiment takes  [default: 1]")
 @click.option(
     "--share", type=click.Choice(["path", "remote"]), help="how results come together  [default: by path here]"

@@ -24,6 +24,8 @@ from experiments.grid import node
 from stages.common.command import threads
 from stages.common.errors import UserError
 
+EXPERIMENT_BYTES = 3 * 2**30
+"""Memory that an experiment is given room for: the demo world.s took 1.4 GB at most (--jobs: otherwise)."""
 STORE_BYTES = 100 * 2**20
 """Ray's memory for objects: orders and outcomes take a few kilobytes each; 75 MiB is the least that Ray takes."""
 
@@ -89,6 +91,11 @@ def connected(address: str, jobs: int | None, cpus: int | None) -> Iterator[Clus
 
     Raises UserError where no cluster answers.
     """
+    if address and jobs:
+        raise UserError(
+            "--jobs is for this machine alone; in a cluster, --cpus says how many cores an experiment takes"
+        )
+    each, at_a_time = share_of_this_machine(jobs, cpus)
     for module in (node, __import__(__name__, fromlist=["on_node"])):
         ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
     own = "" if address else temporary_folder()
@@ -102,14 +109,14 @@ def connected(address: str, jobs: int | None, cpus: int | None) -> Iterator[Clus
         else:
             ray.init(
                 address="local",
-                num_cpus=threads(),
+                num_cpus=each * at_a_time,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
                 object_store_memory=STORE_BYTES,
                 _temp_dir=own,
                 **quiet,
             )
-        yield measure(address, jobs, cpus)
+        yield measure(cpus if address else each)
     finally:
         ray.shutdown()
         if own:
@@ -140,12 +147,19 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def measure(address: str, jobs: int | None, cpus: int | None) -> Cluster:
-    """What the cluster has room for."""
+def share_of_this_machine(jobs: int | None, cpus: int | None) -> tuple[int, int]:
+    """Cores that an experiment takes here, and how many run at a time: as many as cores and memory allow."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    at_a_time = jobs or max(1, min(threads() // (cpus or 1), memory // EXPERIMENT_BYTES))
+    return cpus or max(1, threads() // at_a_time), at_a_time
+
+
+def measure(cpus: int | None) -> Cluster:
+    """What the cluster has room for, where an experiment takes so many cores (None: one, or its GPU's share)."""
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
     alive = [each for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
-    each = cpus or (max(1, cores // jobs) if jobs else 1 if not gpus else max(1, cores // gpus))
+    each = cpus or (max(1, cores // gpus) if gpus else 1)
     room = max(1, min(cores // each, gpus or cores))
     here = all(node["NodeManagerHostname"] == socket.gethostname() for node in alive)
     return Cluster(each, 1 if gpus else 0, room, len(alive), here)
@@ -154,5 +168,5 @@ def measure(address: str, jobs: int | None, cpus: int | None) -> Cluster:
 def last_line(said: str) -> str:
     """The line of a log that says what went wrong: the last one with an error, else the last one."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if "rror" in line]
+    errors = [line for line in lines if "error" in line.lower()]
     return (errors or lines or ["it said nothing"])[-1][:300]

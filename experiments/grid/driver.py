@@ -120,8 +120,8 @@ def run_grid(grid: Grid, address: str, jobs: int | None, cpus: int | None, by_pa
 
     Args:
         address: of a Ray cluster; "" for one of this machine's own, while it is needed.
-        jobs: experiments at a time on this machine; None: one a core, or one a GPU.
-        cpus: cores an experiment takes in a cluster.
+        jobs: experiments at a time on this machine; None: as many as there are cores (or GPUs) and memory.
+        cpus: cores an experiment takes; None: one, or a GPU's share.
         by_path: whether results are shared by path; None: where every node is this machine.
 
     Raises UserError where some failed, when the others have finished, and where the workspace cannot be run as it is.
