@@ -25,7 +25,7 @@ from stages.common.command import threads
 from stages.common.errors import UserError
 
 EXPERIMENT_BYTES = 3 * 2**30
-"""Memory that an experiment is given room for: the demo world.s took 1.4 GB at most (--jobs: otherwise)."""
+"""Memory that an experiment is given room for: the demo world's took 1.4 GB at most (--jobs: otherwise)."""
 STORE_BYTES = 100 * 2**20
 """Ray's memory for objects: orders and outcomes take a few kilobytes each; 75 MiB is the least that Ray takes."""
 
