@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -105,14 +106,33 @@ def experiments(repository: Path) -> list[str]:
     return sorted(run(repository, "dvc", "exp", "list", "--name-only").split())
 
 
-def at_work(folder: Path) -> str:
-    """The processes that run a command of an experiment of this repository, or its cluster."""
-    listed = subprocess.run(["ps", "-eo", "pid,command"], capture_output=True, text=True, check=True).stdout
-    return "\n".join(line for line in listed.splitlines() if str(folder.parent) in line)
+def at_work(repository: Path) -> str:
+    """The processes that work in a clone of this repository, or for its cluster."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            where, command = os.readlink(process / "cwd"), (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:  # it has ended
+            continue
+        inside = where.startswith(str(repository.parent)) or any(str(repository.parent) in part for part in command)
+        if inside and int(process.name) != os.getpid():
+            found.append(f"{process.name} in {where}: {' '.join(command)}")
+    return "\n".join(found)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def wait_until_nothing_is_at_work(repository: Path, agents: bool = True) -> None:
+    """Wait until all that a grid has started has ended: with it, at once, or a few seconds after it was killed.
+
+    agents: Ray's own too, which see only after half a minute or so that a killed process was their cluster's.
+    """
+    end = time.monotonic() + (90 if agents else 15)
+    while left := [line for line in at_work(repository).splitlines() if agents or "Agent" not in line]:
+        assert time.monotonic() < end, left
         time.sleep(0.1)

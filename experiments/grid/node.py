@@ -17,30 +17,33 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-GUARD = """
-import os, signal, subprocess, sys, threading, time
-child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, close_fds=False)
-def kill():
-    os.read(0, 1)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(child.pid, number)
-        except ProcessLookupError:
-            break
-        time.sleep(3)
-    os._exit(1)
-threading.Thread(target=kill, daemon=True).start()
-os._exit(child.wait() & 255)
+WATCH = """
+import os, signal, time
+if os.fork():
+    os._exit(0)
+told = b""
+while part := os.read(0, 64):
+    told += part
+group, _, ended = told.partition(b"\\n")
+for number in () if ended or not group else (signal.SIGTERM, signal.SIGKILL):
+    try:
+        os.killpg(int(group), number)
+    except ProcessLookupError:
+        break
+    time.sleep(3)
 """
-"""Runs a command, and ends it with all that it has started as soon as this process's end of its input closes: a worker
-that Ray kills, or that dies with its node, leaves nothing at work behind."""
+"""Waits until its input closes, and ends the process group that it was told of, unless it was told that this has ended.
+
+So a worker that Ray kills, or that dies with its node, leaves nothing at work behind. It is nobody's child: Ray kills a
+worker's children with it, but not their children.
+"""
 TAIL = 30
 """Lines of an experiment's log that a failure brings back."""
 
@@ -156,7 +159,7 @@ def push(order: Order, folder: Path, call: Call) -> None:
 
 
 class Call:
-    """Runs commands in a clone, each under the guard, what they say in a log."""
+    """Runs commands in a clone, what they say in a log."""
 
     def __init__(self, folder: Path, environment: dict[str, str], log: Path, lock: int) -> None:
         """Commands run in `folder` with an environment; whoever runs holds the lock."""
@@ -173,15 +176,26 @@ class Call:
             if given is not None:
                 status = subprocess.run(command, input=given, check=False, **where).returncode
             else:
-                guarded = [sys.executable, "-c", GUARD, *command]
-                keep: dict[str, Any] = {"stdin": subprocess.PIPE, "pass_fds": [self.lock], "start_new_session": True}
-                with subprocess.Popen(guarded, **keep, **where) as guard:
-                    status = guard.wait()
+                status = self._watched(command, where)
         finally:
             os.close(log)
         if status:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
             raise StepFailed("\n".join(lines[-TAIL:]))
+
+    def _watched(self, command: Sequence[str], where: dict[str, Any]) -> int:
+        """Run a command that ends, with all that it has started, when this process does; returns its status."""
+        watch = [sys.executable, "-c", WATCH]
+        with subprocess.Popen(watch, stdin=subprocess.PIPE, bufsize=0, start_new_session=True) as watcher:
+            assert watcher.stdin is not None
+            watcher.wait()  # from here on, what it has forked is at work
+            with subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=[self.lock], start_new_session=True, **where
+            ) as child:
+                watcher.stdin.write(f"{child.pid}\n".encode())
+                status = child.wait()
+                watcher.stdin.write(b"ended")
+        return status
 
 
 @contextmanager

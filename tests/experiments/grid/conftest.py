@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.grid_repository import PIPELINE, ROOT, WORK, at_work, params_with, run
+from tests.grid_repository import PIPELINE, ROOT, WORK, params_with, run, wait_until_nothing_is_at_work
 
 
 @pytest.fixture
@@ -42,4 +42,4 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     run(folder, "git", "add", ".")
     run(folder, "git", "commit", "-qm", "start")
     yield folder
-    assert not at_work(folder), "a command of an experiment goes on after its grid has ended"
+    wait_until_nothing_is_at_work(folder)

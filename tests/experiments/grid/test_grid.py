@@ -17,7 +17,7 @@ from experiments.grid.plan import Planner, full, grid_models
 from experiments.grid.workspace import read_workspace
 from stages.common.errors import UserError
 from stages.common.params import load_params
-from tests.grid_repository import at_work, experiments, grid, params_with, run, started, wait_for
+from tests.grid_repository import experiments, grid, params_with, run, started, wait_for, wait_until_nothing_is_at_work
 
 ROOT = Path(__file__).parents[3]
 
@@ -96,7 +96,7 @@ def test_a_stopped_grid_leaves_the_workspace_and_goes_on(
     if number == signal.SIGINT:
         assert stopped.returncode == 130
         assert "the same command goes on" in said
-    wait_for(lambda: not at_work(repository), 30)
+    wait_until_nothing_is_at_work(repository, agents=False)
     assert run(repository, "git", "status", "--porcelain") == before
     monkeypatch.setenv("GRID_TEST_SECONDS", "0")
     last = grid(repository, "run")
@@ -117,7 +117,7 @@ def test_twenty_kills_at_random_moments(repository: Path, monkeypatch: pytest.Mo
         time.sleep(chance.uniform(0, 25))
         work.send_signal(chance.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]))
         work.wait(timeout=60)
-        wait_for(lambda: not at_work(repository), 30)
+        wait_until_nothing_is_at_work(repository, agents=False)
         assert run(repository, "git", "status", "--porcelain") == before
         assert not list((repository / ".git").rglob("*.lock"))
     monkeypatch.setenv("GRID_TEST_SECONDS", "0")
