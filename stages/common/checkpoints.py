@@ -116,11 +116,14 @@ def split_by_seed(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     """Pictures to select a checkpoint by, and pictures to report it on: even and odd seed indices.
 
     The best of many checkpoints looks better than it is on the pictures that it was chosen by; on others it does not.
+    Only seeds count that every epoch was drawn with: the untuned base may have more than the checkpoints beside it.
     With a single seed both are all pictures.
     """
     rows = list(rows)
-    chosen = [row for row in rows if row["seed_index"] % 2 == 0]
-    reported = [row for row in rows if row["seed_index"] % 2 == 1]
+    drawn = [{row["seed_index"] for row in of_epoch} for of_epoch in by_epoch(rows).values()]
+    common = set.intersection(*drawn) if drawn else set()
+    chosen = [row for row in rows if row["seed_index"] in common and row["seed_index"] % 2 == 0]
+    reported = [row for row in rows if row["seed_index"] in common and row["seed_index"] % 2 == 1]
     return (chosen, reported) if chosen and reported else (rows, rows)
 
 

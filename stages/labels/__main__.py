@@ -6,7 +6,7 @@ picture from elsewhere (social media; drawings of the logo, good and bad), whose
 picture, and no boxes makes it a negative. Labels are in git and are a dependency: no stage writes them.
 
     python -m stages.labels check                        every bad row at once
-    python -m stages.labels import coco boxes.json       yolo (a folder), coco, label-studio or cvat into labels.jsonl
+    python -m stages.labels import coco boxes.json       or yolo, voc (folders), label-studio, cvat
     python -m stages.labels export cvat boxes.xml        for correcting boxes in a tool
 """
 
@@ -20,7 +20,7 @@ import click
 from stages.common.command import stage_main
 from stages.common.errors import UserError
 
-FORMATS = ("yolo", "coco", "label-studio", "cvat")
+FORMATS = ("yolo", "coco", "label-studio", "cvat", "voc")
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,23 @@ def check_command(brand: Path, raw: Path) -> None:
 @main.command("import")
 @click.argument("format_", metavar="FORMAT", type=click.Choice(FORMATS))
 @click.argument("path", type=click.Path(path_type=Path))
-def import_command(format_: str, path: Path) -> None:
-    """Read boxes from another tool's file (YOLO: a folder) into data/brand/labels.jsonl."""
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME", help="The class that is the logo, where there are several."
+)
+@click.option("--leave-out", is_flag=True, help="Leave out pictures with something that is not understood, and say so.")
+def import_command(format_: str, path: Path, labels: tuple[str, ...], leave_out: bool) -> None:
+    """Read boxes from another tool's file (YOLO, VOC: a folder) into data/brand/labels.jsonl, all of it or nothing.
+
+    Polygons, ellipses, masks and turned boxes become the box around them. What is not understood is told by file and
+    line, and nothing is imported; it never makes a picture a negative.
+    """
 
     @stage_main
     def run() -> None:
         from stages.labels.exchange import import_labels
 
-        click.echo(f"{import_labels(format_, path, PATHS.brand, PATHS.raw)} pictures imported")
+        count = import_labels(format_, path, PATHS.brand, PATHS.raw, labels, leave_out, click.echo)
+        click.echo(f"{count} pictures imported")
 
     run()
 

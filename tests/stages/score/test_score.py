@@ -9,11 +9,12 @@ import pytest
 
 from stages.common.checkpoints import best_epoch, by_epoch, split_by_seed, summarise
 from stages.common.errors import UserError
+from stages.common.params import load_params
 from stages.common.tables import Row, read_table, write_table
 from stages.score.__main__ import Paths, score
 from stages.score.columns import Judges, score_rows
 from stages.score.memorisation import load_training_set
-from stages.score.summary import HEADLINE
+from stages.score.summary import HEADLINE, method_details, summarise_epochs
 from tests.pictures import boxes, pasted, photograph, pixels, training_pictures, with_noise
 from tests.scored_world import (
     EMPTY_BOX,
@@ -146,6 +147,20 @@ def test_selection_and_report_use_different_seeds() -> None:
     assert {r["seed_index"] for r in chosen} == {0, 2}
     assert {r["seed_index"] for r in reported} == {1, 3}
     assert list(by_epoch(rows)) == [3]
+
+
+def test_the_untuned_base_may_have_more_seeds_than_the_checkpoints_beside_it() -> None:
+    """An experiment that draws one picture a prompt runs its own stages alone: the base's eight stay."""
+    base = [(0, p, s, 0.0, 0) for p in range(2) for s in range(8)]
+    one = _rows([*base, *((epoch, p, 0, 0.9, 1) for epoch in (3, 6) for p in range(2))])
+    assert split_by_seed(one) == (one, one)
+    three = _rows([*base, *((epoch, p, s, 0.9, 1) for epoch in (3, 6) for p in range(2) for s in range(3))])
+    chosen, reported = split_by_seed(three)
+    assert ({r["seed_index"] for r in chosen}, {r["seed_index"] for r in reported}) == ({0, 2}, {1})
+    params = load_params(Path(__file__).parents[3] / "params.yaml")
+    details = method_details(one, summarise_epochs(one, params), params, None)
+    assert details["selected"]["epoch"] == 3
+    assert details["selected"]["images"] == 2
 
 
 @pytest.fixture
