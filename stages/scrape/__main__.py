@@ -81,7 +81,7 @@ def serving(params: Scrape) -> Iterator[Shop]:
 
 def resume_key(params: Scrape) -> str:
     """What decides what is fetched: a crawl resumes from what one with the same key has left behind."""
-    layout = "1"  # of the store's files
+    layout = "2"  # of the store's files
     return digest(params.model_dump(), Path(params.storefront) if params.storefront else "", layout)
 
 

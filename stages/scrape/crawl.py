@@ -23,20 +23,24 @@ from stages.scrape.downloads import OVER_BUDGET, Taken, take_pictures
 from stages.scrape.fetch import Fetcher
 from stages.scrape.guard import guard_of
 from stages.scrape.image_urls import picture_key
-from stages.scrape.page import Page, read_page
+from stages.scrape.page import Page
 from stages.scrape.products import Picture, Product, is_named, merge_products, picture_set
+from stages.scrape.reader import Reader
 from stages.scrape.robots import refuses_ai
 from stages.scrape.shop import Shop
 from stages.scrape.sitemaps import read_sitemaps
-from stages.scrape.store import Fetched, Store
+from stages.scrape.store import Store
 from stages.scrape.text import normalise
-from stages.scrape.urls import clean_url, is_repetitive, page_key, url_pattern
+from stages.scrape.urls import clean_url, is_repetitive, page_key, url_pattern, without_language
 
 UNPRODUCTIVE_PAGES = 40
 """Pages of one URL pattern that are visited while none has led to a new product.
 
 By hand: more than a menu has entries, so that all categories are seen, and few enough to leave a calendar soon.
 """
+
+GONE = frozenset({"HTTP status 404", "HTTP status 410"})
+"""What a shop says of a product that it no longer has."""
 
 
 @dataclass
@@ -59,8 +63,18 @@ class Crawled:
     refusing: set[str]
     """Addresses of product pages whose robots tag refuses use for AI."""
     pages: int
-    failures: Counter[str]
+    lost: dict[str, str]
+    """Addresses of the pages that could not be read, each with the reason."""
+    lost_products: list[str]
+    """Those of them that were products', as their addresses say."""
     notes: list[str]
+    drawn_by_script: int
+    """Pages that are empty until their script has run."""
+
+    @property
+    def failures(self) -> Counter[str]:
+        """How many pages were lost for each reason."""
+        return Counter(self.lost.values())
 
 
 def crawl_shop(params: Scrape, shop: Shop, store: Store) -> tuple[Crawled, list[Taken]]:
@@ -69,10 +83,14 @@ def crawl_shop(params: Scrape, shop: Shop, store: Store) -> tuple[Crawled, list[
 
     async def work(crawler: Crawler) -> tuple[Crawled, list[Taken]]:
         fetcher = Fetcher(crawler, params, shop, guard, store)
-        crawl = Crawl(fetcher)
-        crawled = await crawl.find_products()
+        reader = Reader()
+        reader.start()
+        try:
+            crawled = await Crawl(fetcher, reader).find_products()
+        finally:
+            reader.close()
         wanted = [p for p in crawled.products if is_named(p, params.name_contains) and p.url not in crawled.refusing]
-        taken = await take_pictures(fetcher, wanted, params.max_megabytes * 2**20 - crawl.bytes)
+        taken = await take_pictures(fetcher, wanted)
         left = sum(item.fetched.error == OVER_BUDGET for item in taken)
         if left:
             crawled.notes.append(f"stopped at scrape.max_megabytes with {left} pictures not fetched")
@@ -84,8 +102,8 @@ def crawl_shop(params: Scrape, shop: Shop, store: Store) -> tuple[Crawled, list[
 class Crawl:
     """One crawl of one shop."""
 
-    def __init__(self, fetcher: Fetcher) -> None:
-        self.params, self.fetcher = fetcher.params, fetcher
+    def __init__(self, fetcher: Fetcher, reader: Reader) -> None:
+        self.params, self.fetcher, self.reader = fetcher.params, fetcher, reader
         self.reached: set[str] = set()
         """page_keys of all pages that were visited or wait for it."""
         self.card_texts: dict[str, list[str]] = defaultdict(list)
@@ -100,9 +118,13 @@ class Crawl:
         """Pages without a product: addresses by page_key."""
         self.refusing: set[str] = set()
         self.sitemap_pictures: dict[str, list[str]] = {}
-        self.failures: Counter[str] = Counter()
+        self.lost: dict[str, str] = {}
+        """Why pages could not be read, by their addresses."""
         self.notes: list[str] = []
-        self.pages = self.bytes = 0
+        self.pages = self.drawn_by_script = 0
+        self.language = ""
+        self.copies: set[str] = set()
+        """page_keys of other languages' copies of pages that were visited."""
 
     async def find_products(self) -> Crawled:
         """Visit the shop's pages; returns its products, in the order in which they were found, each once."""
@@ -112,15 +134,24 @@ class Crawl:
             if not wave:
                 break
             waiting += await self._visit_wave(wave)
-            if self.pages >= self.params.max_pages or self.bytes >= self.params.max_megabytes * 2**20:
+            if self.pages >= self.params.max_pages or self.fetcher.is_over_budget:
                 left = sum(1 for visit in waiting if self._may_go(visit))
                 if left:
+                    bound = "max_megabytes" if self.pages < self.params.max_pages else "max_pages"
                     self.notes.append(
-                        f"stopped after {self.pages} pages with {left} links not followed (scrape.max_pages)"
+                        f"stopped after {self.pages} pages with {left} links not followed (scrape.{bound})"
                     )
                 break
-        self._look_again()
-        return Crawled(merge_products(self.known.values()), self.refusing, self.pages, self.failures, self.notes)
+        await self._look_again()
+        products = merge_products(self.known.values(), self.language)
+        return Crawled(
+            products, self.refusing, self.pages, self.lost, self._lost_products(), self.notes, self.drawn_by_script
+        )
+
+    def _lost_products(self) -> list[str]:
+        """The lost pages whose addresses are made like those of products. One that is gone is lost to nobody."""
+        patterns = {url_pattern(product.url) for product in self.known.values()}
+        return [url for url, reason in self.lost.items() if reason not in GONE and url_pattern(url) in patterns]
 
     async def _first_visits(self) -> list[Visit]:
         """Start pages, and what sitemaps name: robots.txt names those of the whole shop, so it is asked at its root."""
@@ -148,11 +179,20 @@ class Crawl:
         return bool(self.products_of_pattern[kind]) or self.queued_of_pattern[kind] < UNPRODUCTIVE_PAGES
 
     def _choose(self, waiting: list[Visit]) -> tuple[list[Visit], list[Visit]]:
-        """The next wave, the most promising first, within the budget; and what waits for its pattern to be proven."""
+        """The next wave, the most promising first, within the budget; and what waits for its pattern to be proven.
+
+        Of addresses that differ in their language alone, one is asked first: its hreflang says whether others are
+        copies.
+        """
         wave: list[Visit] = []
         later: list[Visit] = []
+        asked: set[str] = set()
         for visit in sorted(waiting, key=lambda v: (not v.promising, not self.products_of_pattern[url_pattern(v.url)])):
-            if self._may_go(visit) and self.pages + len(wave) < self.params.max_pages:
+            key, page = page_key(visit.url), without_language(visit.url)
+            if key in self.copies and visit.url not in self.fetcher.shop.starts:
+                continue
+            if self._may_go(visit) and self.pages + len(wave) < self.params.max_pages and page not in asked:
+                asked.add(page)
                 self.queued_of_pattern[url_pattern(visit.url)] += 1
                 wave.append(visit)
             else:
@@ -165,9 +205,10 @@ class Crawl:
         for visit, page in zip(wave, pages, strict=True):
             self.pages += 1
             if page is not None:
-                self.bytes += page.size
-                if page.product is not None and self._learn(page):
-                    self._credit(visit)
+                self.drawn_by_script += page.drawn_by_script
+                self._leave_copies(visit, page)
+            if page is not None and page.product is not None and self._learn(page):
+                self._credit(visit)
         found = []
         for visit, page in zip(wave, pages, strict=True):
             visit.depth = 0 if visit.parent is None else 1 if visit.parent.productive else visit.parent.depth + 1
@@ -180,15 +221,26 @@ class Crawl:
         answer = await self.fetcher.fetch(visit.url, "page")
         if answer.error:
             if answer.error != "forbidden by robots.txt":
-                self.failures[answer.error] += 1
+                self.lost[visit.url] = answer.error
             return None
         if "html" not in answer.content_type and answer.body.lstrip()[:1] != b"<":
             return None
-        page = _read(answer, self.card_texts[page_key(visit.url)])
-        if page.product is None:
+        read = await self.reader.read(answer, self.card_texts[page_key(visit.url)])
+        if read.page is None:
+            self.lost[visit.url] = read.error
+        elif read.page.product is None:
             self.without_product[page_key(visit.url)] = visit.url
-        await asyncio.sleep(0)  # reading takes a while: what was fetched meanwhile has its turn
-        return page
+        return read.page
+
+    def _leave_copies(self, visit: Visit, page: Page) -> None:
+        """Note which other languages' copies need no visit: all but the one in the shop's language, if there is one.
+
+        That is the language of the first start page, so the same copy represents a product wherever it was met first.
+        """
+        if [visit.url] == self.fetcher.shop.starts[:1]:
+            self.language = page.language
+        kept = {page_key(url) for tag, url in page.copies if tag.split("-")[0] == self.language}
+        self.copies.update({page_key(url) for tag, url in page.copies if tag != "x-default"} - kept)
 
     def _learn(self, page: Page) -> bool:
         """Keep a product. Whether it is one that no page before has shown."""
@@ -226,19 +278,12 @@ class Crawl:
                 found.append(following)
         return found
 
-    def _look_again(self) -> None:
+    async def _look_again(self) -> None:
         """Judge anew the pages without a product whose picture cards were only seen after them."""
         for key, url in self.without_product.items():
             texts = self.card_texts.get(key)
             answer = self.fetcher.store.get(url) if texts else None
             if answer is not None and texts:
-                page = _read(answer, texts)
-                if page.product is not None:
+                page = (await self.reader.read(answer, texts)).page
+                if page is not None and page.product is not None:
                     self._learn(page)
-
-
-def _read(answer: Fetched, card_texts: list[str]) -> Page:
-    """Read what was fetched; X-Robots-Tag counts as the page's robots tag does."""
-    page = read_page(answer.final_url, answer.headers.get("content-type", ""), answer.body, card_texts)
-    page.robots = ", ".join(filter(None, [page.robots, answer.headers.get("x-robots-tag", "")]))
-    return page

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 import lxml.html  # type: ignore[import-untyped]
 from lxml.etree import ParserError  # type: ignore[import-untyped]
@@ -15,7 +14,7 @@ from w3lib.encoding import html_to_unicode
 from w3lib.html import get_base_url
 
 from stages.scrape.text import normalise, tidy
-from stages.scrape.urls import ACTION, clean_url, is_page, page_key, same_page
+from stages.scrape.urls import clean_url, is_action, is_page, page_key, same_page
 
 _FOREIGN = re.compile(
     r"^(related|recommend(ed|ations?)?|up-?sells?|cross-?sells?|crossselling|recent(ly)?|viewed|similar|also|reviews?|"
@@ -26,6 +25,14 @@ _FOREIGN = re.compile(
     re.I,
 )
 """Words of classes and ids that mark what is no part of a page's subject: other products, widgets, the frame."""
+LONGEST_ADDRESS = 2000
+"""Characters that browsers and servers agree to take."""
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that lxml gives, but does not take."""
+LONGEST_CLASS = 4000
+"""Characters of an element's class and id that are looked at, as all that it holds asks for them. By hand."""
+NEW_VOIDS = ("source", "track", "wbr")
+"""Elements without an end that HTML 5 added: lxml, which parses HTML 4, nests what follows in them."""
 
 
 class Document:
@@ -33,14 +40,19 @@ class Document:
 
     def __init__(self, url: str, content_type: str, body: bytes) -> None:
         """Parse a page's bytes. content_type: the header's value, whose charset wins over the page's own; may be ''."""
-        _, text = html_to_unicode(content_type or None, body)
+        try:
+            _, text = html_to_unicode(content_type or None, body)
+        except (ValueError, LookupError):  # a charset that is Python's, but no text's
+            text = body.decode("utf-8", "replace")
         text = text.replace("\0", "")
         text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text)
         try:
             self.root: HtmlElement = lxml.html.document_fromstring(text or "<html></html>")
         except (ParserError, ValueError):
             self.root = lxml.html.document_fromstring("<html></html>")
+        unnest_voids(self.root)
         self.url, self.text = url, text
+        self._foreign: dict[HtmlElement, bool] = {}
         try:
             base = clean_url(get_base_url(text, url))
         except ValueError:  # an address that cannot be taken apart
@@ -49,7 +61,9 @@ class Document:
 
     def absolute(self, address: Any) -> str:
         """The clean absolute http(s) address, or ''."""
-        url = clean_url(str(address), self.base) if isinstance(address, str) and address.strip() else ""
+        if not isinstance(address, str) or len(address) > LONGEST_ADDRESS or not address.strip():
+            return ""
+        url = clean_url(address, self.base)
         return url if url.startswith(("http://", "https://")) else ""
 
     def meta(self, *names: str) -> list[str]:
@@ -123,7 +137,7 @@ class Document:
         pictured: dict[HtmlElement, str] = {}
         for anchor in self.root.iter("a"):
             target = self.absolute(anchor.get("href"))
-            if not target or not is_page(target) or same_page(target, self.url) or ACTION.search(urlsplit(target).path):
+            if not target or not is_page(target) or same_page(target, self.url) or is_action(target):
                 continue
             if any(True for _ in anchor.iter("img", "picture")) or "background-image" in (anchor.get("style") or ""):
                 pictured[anchor] = target
@@ -133,14 +147,18 @@ class Document:
                 targets[above].add(page_key(target))
         stops = set(self.heading.iterancestors()) if self.heading is not None else set()
         found: dict[HtmlElement, str] = {}
+        others: dict[HtmlElement, bool] = {}
         for anchor, target in pictured.items():
             card = anchor
             for above in anchor.iterancestors():
                 whole_page = above.tag in ("body", "html", "main", "header", "nav", "footer")
                 if len(targets[above]) > 1 or above in stops or whole_page or above is self.heading:
                     break
-                if self.heading is None and _holds_other_pictures(above, pictured):
-                    break
+                if self.heading is None:
+                    if above not in others:
+                        others[above] = _holds_other_pictures(above, pictured)
+                    if others[above]:
+                        break
                 card = above
             found.setdefault(card, target)
         return list(found.items())
@@ -158,13 +176,34 @@ class Document:
                 return False
             if above.tag in ("header", "footer", "nav", "aside") and above not in heading_line:
                 return False
-            if above.tag != "body" and above not in heading_line and is_foreign(above):
+            if above.tag != "body" and above not in heading_line and self._is_foreign(above):
                 return False
         return True
+
+    def _is_foreign(self, node: HtmlElement) -> bool:
+        """is_foreign, asked once for each element: all that it holds ask."""
+        if node not in self._foreign:
+            self._foreign[node] = is_foreign(node)
+        return self._foreign[node]
 
     @cached_property
     def _heading_line(self) -> set[HtmlElement]:
         return set(self.heading.iterancestors()) if self.heading is not None else set()
+
+
+def unnest_voids(root: HtmlElement) -> None:
+    """Put what lxml has nested in elements that hold nothing in HTML 5 behind them, as an HTML 5 parser does."""
+    for void in list(root.iter(*NEW_VOIDS)):
+        parent = void.getparent()
+        if parent is None or not (len(void) or void.text):
+            continue
+        moved = list(void)
+        within, after = _NO_XML.sub("", void.text or ""), _NO_XML.sub("", void.tail or "")
+        void.text, void.tail = None, within
+        last = moved[-1] if moved else void
+        last.tail = _NO_XML.sub("", last.tail or "") + after
+        for place, child in enumerate(moved, parent.index(void) + 1):
+            parent.insert(place, child)
 
 
 def _holds_other_pictures(node: HtmlElement, pictured: dict[HtmlElement, str]) -> bool:
@@ -173,7 +212,7 @@ def _holds_other_pictures(node: HtmlElement, pictured: dict[HtmlElement, str]) -
 
 def class_words(node: HtmlElement) -> set[str]:
     """The words of an element's class and id, lower-case; "productTitle" is two."""
-    text = f"{node.get('class') or ''} {node.get('id') or ''}"
+    text = f"{node.get('class') or ''} {node.get('id') or ''}"[:LONGEST_CLASS]
     text = re.sub(r"([a-z])([A-Z])", r"\1 \2", text)
     return {word.lower() for word in re.split(r"[^A-Za-z]+", text) if word}
 

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from scrapy import Spider
 from scrapy.core.engine import ExecutionEngine
 from scrapy.crawler import AsyncCrawlerRunner, Crawler
+from scrapy.downloadermiddlewares.httpcompression import HttpCompressionMiddleware
+from scrapy.exceptions import IgnoreRequest
 from scrapy.extensions.throttle import AutoThrottle
 from scrapy.resolver import CachingThreadedResolver, dnscache
 from scrapy.utils.reactor import install_reactor
@@ -26,6 +28,8 @@ HOSTS_AT_ONCE = 4
 """Hosts that may be busy at the same time: a shop, and where it keeps its pictures. Chosen by hand."""
 LEAST_START_DELAY = 0.25
 """Seconds between requests before a shop's latency is known, chosen by hand; none for what is on this machine."""
+COMPRESSION_PLACE = 590
+"""Where Scrapy's own decompression stands among its middlewares."""
 MOST_DELAY = 30.0
 """Seconds to which AutoThrottle may slow down for a slow shop: half of Scrapy's own default, chosen by hand."""
 
@@ -50,6 +54,22 @@ class PoliteThrottle(AutoThrottle):  # type: ignore[misc]
         super()._adjust_delay(slot, latency, response)
         host = urlsplit(response.url).hostname or ""
         slot.delay = max(slot.delay, self.least.get(host, 0.0))
+
+
+class LenientCompression(HttpCompressionMiddleware):  # type: ignore[misc]
+    """Scrapy's decompression, which takes a body as it came where it is not packed as its Content-Encoding says."""
+
+    def process_response(self, request: Any, response: Any, spider: Any = None) -> Any:
+        """The response unpacked, or as it came."""
+        packed = response.headers.getlist("Content-Encoding")
+        try:
+            return super().process_response(request, response)
+        except IgnoreRequest:  # larger than it may be
+            raise
+        except Exception:  # gzip's, zlib's, brotli's and zstandard's own ones
+            if packed:
+                response.headers.pop("Content-Encoding", None)
+            return response
 
 
 class _Spider(Spider):  # type: ignore[misc]
@@ -111,6 +131,7 @@ def scrapy_settings(params: Scrape, guard: Guard) -> dict[str, Any]:
         "AUTOTHROTTLE_START_DELAY": max(params.delay, 0.0 if guard.only_private_homes else LEAST_START_DELAY),
         "AUTOTHROTTLE_MAX_DELAY": max(MOST_DELAY, params.delay),
         "AUTOTHROTTLE_TARGET_CONCURRENCY": float(params.concurrency),
+        "DOWNLOADER_MIDDLEWARES": {HttpCompressionMiddleware: None, LenientCompression: COMPRESSION_PLACE},
         "DOWNLOAD_HANDLERS": {"file": None, "data": None, "ftp": None, "s3": None},
         "ROBOTSTXT_OBEY": False,
         "REDIRECT_ENABLED": False,

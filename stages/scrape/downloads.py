@@ -38,17 +38,17 @@ class Taken:
     fetched: Fetched
 
 
-async def take_pictures(fetcher: Fetcher, products: list[Product], budget: int) -> list[Taken]:
-    """Fetch all pictures of the products at their largest, in order, until `budget` bytes are spent.
+async def take_pictures(fetcher: Fetcher, products: list[Product]) -> list[Taken]:
+    """Fetch all pictures of the products at their largest, in order, until scrape.max_megabytes are spent.
 
     Pictures beyond the budget are among the returned, too, with OVER_BUDGET as their error.
     """
     wanted = [(product, picture) for product in products for picture in product.pictures]
-    guesses, taken, spent = _Guesses(), [], 0
+    guesses, taken = _Guesses(), list[Taken]()
     block = max(LEAST_BLOCK, fetcher.params.concurrency * 2)
     for first in range(0, len(wanted), block):
         part = wanted[first : first + block]
-        if spent > budget:
+        if fetcher.is_over_budget:
             taken += [Taken(p, q, Fetched(q.urls[0], q.urls[0], error=OVER_BUDGET)) for p, q in wanted[first:]]
             break
         asked = [guesses.of(picture) for _, picture in part]
@@ -56,7 +56,6 @@ async def take_pictures(fetcher: Fetcher, products: list[Product], budget: int) 
         for (product, picture), guessed, answer in zip(part, asked, answers, strict=True):
             if guessed:
                 guesses.learn(picture, won=answer.url in guessed)
-            spent += len(answer.body)
             taken.append(Taken(product, picture, answer))
     return _without_smaller_copies(taken)
 

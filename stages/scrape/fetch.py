@@ -11,6 +11,10 @@ Scrapy is the downloader (connections, compression, throttling, browser pages); 
 from __future__ import annotations
 
 import asyncio
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,13 +27,13 @@ from stages.common.errors import UserError
 from stages.common.params import Scrape
 from stages.scrape.downloader import HOSTS_AT_ONCE, PoliteThrottle
 from stages.scrape.guard import Guard, is_public
-from stages.scrape.robots import Robots, refuses_ai
+from stages.scrape.robots import ROBOTS_BYTES, Robots, refuses_ai
 from stages.scrape.shop import STOREFRONT_ORIGIN, Shop
 from stages.scrape.store import Fetched, Kind, Store
 from stages.scrape.urls import clean_url, origin_of
 
 PAGE_BYTES = 10 * 2**20
-"""Largest page, robots.txt or sitemap, packed or unpacked."""
+"""Largest page or sitemap, packed or unpacked."""
 MOST_REDIRECTS = 6
 """One more than the five that RFC 9309 (2.3.1.2) asks for on the way to a robots.txt."""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
@@ -50,16 +54,31 @@ class Fetcher:
         self.engine, self.throttle = crawler.engine, crawler.get_extension(PoliteThrottle)
         self.params, self.shop, self.guard, self.store = params, shop, guard, store
         self.robots = Robots(self.fetch, self.hold, params.user_agent)
+        self.bytes, self.counted = 0, set[str]()
+        """What came from the network for this crawl, and the addresses that are counted in it."""
         self.limit = asyncio.Semaphore(params.concurrency * HOSTS_AT_ONCE)
 
     async def fetch(self, url: str, kind: Kind) -> Fetched:
         """The body behind `url`, or why there is none. Never raises for what a server does."""
         known = self.store.get(url)
         if known is None:
-            known = await self._follow(url, kind)
+            try:
+                known = await self._follow(url, kind)
+            except UserError:
+                raise
+            except Exception as error:  # whatever else a header or an address can be
+                known = Fetched(url, url, status=0, error=f"an answer that cannot be read ({type(error).__name__})")
             if not (known.error and (known.status is None or known.status in TRANSIENT)):
                 self.store.put(known)
+        if url not in self.counted:
+            self.counted.add(url)
+            self.bytes += known.size
         return known
+
+    @property
+    def is_over_budget(self) -> bool:
+        """Whether more came than scrape.max_megabytes, of whatever kind."""
+        return self.bytes >= self.params.max_megabytes * 2**20
 
     def hold(self, origin: str, seconds: float) -> None:
         """Ask `origin` no more often than every so many seconds."""
@@ -67,7 +86,7 @@ class Fetcher:
             self.throttle.hold(self.engine, urlsplit(self.shop.real(origin)).hostname or "", seconds)
 
     async def _follow(self, url: str, kind: Kind) -> Fetched:
-        here, seen = url, {url}
+        here, seen, size = url, {url}, 0
         for _ in range(MOST_REDIRECTS + 1):
             real = self.shop.real(here)
             refused = await self.guard.refusal(real)
@@ -80,14 +99,16 @@ class Fetcher:
                 return Fetched(url, here, robots="disallowed", error="forbidden by robots.txt")
             async with self.limit:
                 answer = await self._patiently(url, here, real, kind)
+            size += answer.size
+            answer = replace(answer, size=size)
             target = answer.headers.get("location", "")
             if answer.error or not (answer.status and 300 <= answer.status < 400 and target):
                 return self._judge(answer, kind)
             here = self.shop.public(clean_url(target, self.shop.real(here)))
             if here in seen:
-                return Fetched(url, here, status=answer.status, error="redirects in a circle")
+                return Fetched(url, here, status=answer.status, error="redirects in a circle", size=size)
             seen.add(here)
-        return Fetched(url, here, status=answer.status, error=f"more than {MOST_REDIRECTS} redirects")
+        return Fetched(url, here, status=answer.status, error=f"more than {MOST_REDIRECTS} redirects", size=size)
 
     def _judge(self, answer: Fetched, kind: Kind) -> Fetched:
         headers = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
@@ -98,21 +119,23 @@ class Fetcher:
             error, body, robots = "X-Robots-Tag refuses use for AI", b"", "noai"
         if self.shop.served_at and kind != "picture":
             body = body.replace(self.shop.served_at.encode(), STOREFRONT_ORIGIN.encode())
-        return Fetched(answer.url, answer.final_url, answer.status, headers, body, robots, error)
+        return Fetched(answer.url, answer.final_url, answer.status, headers, body, robots, error, answer.size)
 
     async def _patiently(self, url: str, here: str, real: str, kind: Kind) -> Fetched:
         """One hop, tried again where it failed in a way that may pass."""
+        size = 0
         for attempt in range(self.params.retries + 1):
             answer, pause = await self._once(url, here, real, kind)
+            size += answer.size
             transient = pause is not None
             if not transient or attempt == self.params.retries:
                 break
             await asyncio.sleep(max(pause or 0.0, min(0.25 * 2**attempt, 8.0)))
-        return answer
+        return replace(answer, size=size)
 
     async def _once(self, url: str, here: str, real: str, kind: Kind) -> tuple[Fetched, float | None]:
         """One request. The second value is None, or the least number of seconds after which it may be tried again."""
-        largest = self.params.max_image_megabytes * 2**20 if kind == "picture" else PAGE_BYTES
+        largest = {"picture": self.params.max_image_megabytes * 2**20, "robots": ROBOTS_BYTES}.get(kind, PAGE_BYTES)
         meta: dict[str, Any] = {
             "download_maxsize": largest,
             "download_timeout": self.params.timeout,
@@ -129,7 +152,8 @@ class Fetcher:
         except DownloadTimeoutError:
             return Fetched(url, here, error=f"took longer than {self.params.timeout:g} s"), 0.0
         except (DownloadCancelledError, IgnoreRequest):
-            return Fetched(url, here, status=0, error=f"larger than {largest // 2**20} MB"), None
+            said = f"{largest // 2**20} MB" if largest >= 2**20 else f"{largest // 2**10} KB"
+            return Fetched(url, here, status=0, error=f"larger than {said}", size=largest), None
         except UserError:
             raise
         except Exception as error:  # whatever else a connection can die of
@@ -141,8 +165,20 @@ class Fetcher:
             if low in (*KEPT_HEADERS, "location", "retry-after")
         }
         bad = f"HTTP status {response.status}" if response.status >= 400 else None
-        answer = Fetched(url, here, response.status, kept, bytes(response.body), error=bad)
+        answer = Fetched(url, here, response.status, kept, bytes(response.body), error=bad, size=len(response.body))
         if response.status not in TRANSIENT:
             return answer, None
-        retry_after = kept.get("retry-after", "")
-        return answer, min(float(retry_after), LONGEST_PAUSE) if retry_after.isdigit() else 0.0
+        return answer, seconds_to_wait(kept.get("retry-after", ""))
+
+
+def seconds_to_wait(retry_after: str) -> float:
+    """What a Retry-After asks for, in seconds or as a date (RFC 9110, 10.2.3); 0 for what is neither."""
+    text = retry_after.strip()
+    if re.fullmatch("[0-9]+", text):
+        return LONGEST_PAUSE if len(text) > 3 else min(float(text), LONGEST_PAUSE)
+    try:
+        until = parsedate_to_datetime(text)
+    except (ValueError, IndexError, OverflowError, TypeError):
+        return 0.0
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return min(max((until - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_PAUSE)

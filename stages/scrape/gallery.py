@@ -17,7 +17,7 @@ import lxml.html  # type: ignore[import-untyped]
 from lxml.etree import ParserError  # type: ignore[import-untyped]
 from lxml.html import HtmlElement
 
-from stages.scrape.document import Document
+from stages.scrape.document import LONGEST_ADDRESS, LONGEST_CLASS, Document, unnest_voids
 from stages.scrape.image_urls import ORIGINAL, UNMARKED, Candidates, parse_srcset, picture_key, width_in_url
 from stages.scrape.structured_data import lenient_json
 from stages.scrape.urls import IMAGE_END, SKIPPED_END
@@ -54,8 +54,8 @@ LAZY_WIDTH = 500
 """Pixels that a src may have whose srcset names scaled copies: more than a thumbnail, less than a large copy."""
 MOST_DENSITY = 400
 """Above this (4x), a number of a srcset is a width and not a density in hundreds."""
-LONGEST_ADDRESS = 2000
-"""Characters that browsers and servers agree to take."""
+LONGEST_STYLE = 2000
+"""Characters of a style attribute that are searched for a background. By hand."""
 LONGEST_SCRIPT = 500_000
 """Characters of a script that is searched for addresses: pages have theirs in less, and the search is not free."""
 MOST_NESTED = 14
@@ -92,7 +92,9 @@ def _own_pictures(document: Document) -> Iterator[tuple[HtmlElement, Candidates]
         if any(True for _ in element.iter("img")) or not in_gallery(element):
             continue
         candidates = _own_addresses(document, element)
-        style = re.search(r"background(?:-image)?\s*:[^;]*url\(\s*['\"]?([^'\")]+)", element.get("style") or "")
+        style = re.search(
+            r"background(?:-image)?\s*:[^;]*url\(\s*['\"]?([^'\")]+)", (element.get("style") or "")[:LONGEST_STYLE]
+        )
         if style:
             url = document.absolute(style.group(1))
             candidates += [(url, width_in_url(url))] if url else []
@@ -109,6 +111,7 @@ def _hidden_images(document: Document) -> list[HtmlElement]:
                 inner = lxml.html.fragment_fromstring(f"<div>{node.text}</div>")
             except (ParserError, ValueError):
                 continue
+            unnest_voids(inner)
             node.text = None
             node.append(inner)
             found += inner.iter("img")
@@ -134,7 +137,7 @@ def _candidates(document: Document, image: HtmlElement) -> Candidates:
                 found.append((url, ORIGINAL))
             if above.tag == "a":
                 break
-        if len(above.findall(".//img")) > 1:
+        if len(list(islice(above.iter("img"), 2))) > 1:
             break
     source = document.absolute(image.get("src"))
     best: dict[str, int] = {}
@@ -207,7 +210,7 @@ def in_gallery(node: HtmlElement) -> bool:
     for step, above in enumerate((node, *node.iterancestors())):
         if step > GALLERY_STEPS or above.tag in ("body", "main"):
             return False
-        if _GALLERY.search(f"{above.get('class') or ''} {above.get('id') or ''}"):
+        if _GALLERY.search(f"{above.get('class') or ''} {above.get('id') or ''}"[:LONGEST_CLASS]):
             return True
     return False
 

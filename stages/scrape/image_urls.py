@@ -59,6 +59,11 @@ _WORD_WIDTH = {
 _WIDTH_QUERY = re.compile(r"^(w|wid|width|sw|imwidth|size|s|resize)$", re.I)
 MOST_GUESSES = 5
 """Addresses to ask for a larger copy of one picture before it is taken as it is: politeness, chosen by hand."""
+MOST_CANDIDATES = 200
+"""Addresses of one srcset that are read; real ones have up to thirty. By hand."""
+_SRCSET_GAP, _SRCSET_ADDRESS = re.compile(r"[\s,]*"), re.compile(r"\S*")
+_SRCSET_DESCRIPTOR = re.compile(r"(?:[^,(]|\([^)]*\)?)*")
+_SIZE_WORD = re.compile(r"(\d+|\d*\.\d+)([wx])", re.A)
 Candidates = list[tuple[str, int]]
 """Addresses of one picture, each with the width in pixels that it is said to have."""
 UNMARKED, ORIGINAL = 100_000, 1_000_000
@@ -123,10 +128,31 @@ def larger_guesses(url: str) -> list[str]:
 
 
 def parse_srcset(text: str) -> Candidates:
-    """The addresses of a srcset with their width in pixels (densities count as hundreds)."""
-    found = []
-    for match in re.finditer(r"\s*([^\s,][^\s]*[^\s,]|[^\s,])(?:\s+([\d.]+)([wx]))?\s*(?:,|$)", text):
-        url, number, unit = match.groups()
-        size = float(number) if number else 1.0
-        found.append((url, int(size if unit == "w" else size * 100)))
+    """The addresses of a srcset with their width in pixels (densities count as hundreds).
+
+    By the HTML standard's steps (4.8.4.3.10), in one pass; but what has a descriptor that is none is kept, at 1x.
+    """
+    found: Candidates = []
+    at = 0
+    while len(found) < MOST_CANDIDATES:
+        start = _SRCSET_GAP.match(text, at).end()  # type: ignore[union-attr]
+        if start == len(text):
+            break
+        at = _SRCSET_ADDRESS.match(text, start).end()  # type: ignore[union-attr]
+        url, descriptor = text[start:at], ""
+        if url.endswith(","):
+            url = url.rstrip(",")
+        else:
+            end = _SRCSET_DESCRIPTOR.match(text, at).end()  # type: ignore[union-attr]
+            descriptor, at = text[at:end], end
+        found.append((url, _described_width(descriptor)))
     return found
+
+
+def _described_width(descriptor: str) -> int:
+    """What "300w", "2x" or "300w 400h" says; 1x where it says nothing."""
+    for word in descriptor.split():
+        size = _SIZE_WORD.fullmatch(word)
+        if size:
+            return int(min(float(size.group(1)) * (1 if size.group(2) == "w" else 100), UNMARKED - 1))
+    return 100

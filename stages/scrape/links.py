@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any
-from urllib.parse import urlsplit
 
 from lxml.html import HtmlElement  # type: ignore[import-untyped]
 from w3lib.html import get_meta_refresh
@@ -14,7 +14,7 @@ from w3lib.html import get_meta_refresh
 from stages.scrape.document import Document
 from stages.scrape.structured_data import Node
 from stages.scrape.text import tidy
-from stages.scrape.urls import ACTION, is_page, page_key, same_page, without_tracking
+from stages.scrape.urls import is_action, is_page, page_key, same_page, without_tracking
 
 PAGING_CLASS = re.compile(r"pagination|pager|paging|page-numbers|load-?more|next-?page", re.I)
 _NEXT_TEXT = re.compile(
@@ -28,6 +28,8 @@ _PAGE_ADDRESS = re.compile(
 )
 REFRESH_WITHIN = 4096
 """Characters at the start of a page in which a refresh stands, as Scrapy has it."""
+MOST_LINKS = 5000
+"""Links of a page that are looked at; the largest menus and listings of shops have some two thousand. By hand."""
 LONGEST_TEXT = 300
 """Characters of a link's text that are kept: names of products are shorter."""
 
@@ -43,11 +45,12 @@ class Link:
     next_page: bool = False
 
 
-def find_links(document: Document, nodes: list[Node]) -> list[Link]:
+def find_links(document: Document, nodes: list[Node], data: Iterable[tuple[str, str]] = ()) -> list[Link]:
     """Where a crawl may go on from here, in the page's order, each page once.
 
     Args:
         nodes: the schema.org things that the page declares; their lists lead on, too.
+        data: (address, text) of what the page's data for its own script leads to.
     """
     other_languages = {
         page_key(url)
@@ -55,12 +58,13 @@ def find_links(document: Document, nodes: list[Node]) -> list[Link]:
         if document.language and tag != "x-default" and tag.split("-")[0] != document.language
     }
     found: dict[str, Link] = {}
-    for link in _named_links(document, nodes):
+    named = chain(_named_links(document, nodes), (Link(address, text[:LONGEST_TEXT]) for address, text in data))
+    for link in islice(named, MOST_LINKS):
         url = without_tracking(document.absolute(link.url))
         if not url or not is_page(url) or same_page(url, document.url):
             continue
-        parts, key = urlsplit(url), page_key(url)
-        if key in other_languages or ACTION.search(f"{parts.path}?{parts.query}"):
+        key = page_key(url)
+        if key in other_languages or is_action(url):
             continue
         old = found.get(key, replace(link, url=url))
         found[key] = Link(old.url, old.text or link.text, old.card or link.card, old.next_page or link.next_page)

@@ -21,9 +21,13 @@ EXAMPLES = 3
 
 def check(params: Scrape, crawled: Crawled, rows: list[Row], store: Store) -> None:
     """Raise UserError where the crawl did not do its work, and forget what failed, so that the next run asks again."""
-    fault = _no_products(params, crawled) or _no_pictures(params, crawled, rows)
-    if fault:
+    fault = _no_products(params, crawled) or _lost_pages(params, crawled)
+    fault = fault or _no_pictures(params, crawled, rows)
+    if fault and not crawled.products:
+        store.forget()  # the shop may not have been there yet
+    elif fault:
         store.forget_failures()
+    if fault:
         raise UserError(fault)
 
 
@@ -31,11 +35,28 @@ def _no_products(params: Scrape, crawled: Crawled) -> str:
     """What is wrong with the products that were found; '' for nothing."""
     more = _more(crawled)
     if not crawled.products:
-        return f"no product found on {crawled.pages} pages{more}: do scrape.start_urls lead to the shop's products?"
+        return f"no product found on {crawled.pages} pages{more}: {_advice(params, crawled)}"
     if any(is_named(product, params.name_contains) for product in crawled.products):
         return ""
     count, names = len(crawled.products), ", ".join(repr(product.name) for product in crawled.products[:EXAMPLES])
     return f"none of {count} products is named {params.name_contains!r} (scrape.name_contains), but {names}{more}"
+
+
+def _advice(params: Scrape, crawled: Crawled) -> str:
+    if crawled.drawn_by_script and not params.javascript:
+        return f"{crawled.drawn_by_script} pages are empty until a script has drawn them, set scrape.javascript: true"
+    return "do scrape.start_urls lead to the shop's products?"
+
+
+def _lost_pages(params: Scrape, crawled: Crawled) -> str:
+    """What is wrong with the pages of products; '' for nothing."""
+    lost, seen = crawled.lost_products, len(crawled.products) + len(crawled.lost_products)
+    if len(lost) <= params.max_failed_share * seen:
+        return ""
+    reason, count = Counter(crawled.lost[url] for url in lost).most_common(1)[0]
+    example = next(url for url in lost if crawled.lost[url] == reason)
+    share = f"{len(lost)} of {seen} product pages lost, more than scrape.max_failed_share = {params.max_failed_share:g}"
+    return f"{share}; most often ({count}): {reason}, such as {example}"
 
 
 def _no_pictures(params: Scrape, crawled: Crawled, rows: list[Row]) -> str:
@@ -59,9 +80,17 @@ def _no_pictures(params: Scrape, crawled: Crawled, rows: list[Row]) -> str:
 
 def _more(crawled: Crawled) -> str:
     """What else was noted during the crawl, in brackets."""
-    failures = "; ".join(f"{count} pages: {reason}" for reason, count in crawled.failures.most_common(EXAMPLES))
+    failures = "; ".join(
+        f"{count} pages: {reason}, such as {_example(crawled, reason)}"
+        for reason, count in crawled.failures.most_common(EXAMPLES)
+    )
     notes = "; ".join(filter(None, [*crawled.notes, failures]))
     return f" ({notes})" if notes else ""
+
+
+def _example(crawled: Crawled, reason: str) -> str:
+    """The first page that was lost for a reason."""
+    return next(url for url, why in crawled.lost.items() if why == reason)
 
 
 def report(crawled: Crawled, rows: list[Row]) -> None:
@@ -74,6 +103,6 @@ def report(crawled: Crawled, rows: list[Row]) -> None:
     for reason, count in Counter(row["drop_reason"] for row in rows if row["drop_reason"]).most_common():
         click.echo(f"  {count} not taken: {reason}")
     for reason, count in crawled.failures.most_common():
-        click.echo(f"  {count} pages not read: {reason}", err=True)
+        click.echo(f"  {count} pages not read: {reason}, such as {_example(crawled, reason)}", err=True)
     for note in crawled.notes:
         click.echo(f"  {note}", err=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stages.scrape.document import Document
 from stages.scrape.links import Link, find_links
+from stages.scrape.page_data import data_of, is_drawn_by_script, links_in, product_in
 from stages.scrape.product_page import find_product
 from stages.scrape.products import Product
-from stages.scrape.structured_data import schema_nodes
+from stages.scrape.structured_data import products_of, schema_nodes
 from stages.scrape.text import normalise
+from stages.scrape.urls import page_key
 
 
 @dataclass
@@ -22,8 +24,11 @@ class Page:
     links: list[Link]
     robots: str = ""
     """What its robots meta tags say."""
-    size: int = 0
-    """Bytes."""
+    language: str = ""
+    copies: list[tuple[str, str]] = field(default_factory=list)
+    """(language, address) of the same page for other languages and countries, as hreflang names them."""
+    drawn_by_script: bool = False
+    """Whether the page is empty until its script has run."""
 
 
 def read_page(url: str, content_type: str, body: bytes, card_texts: Iterable[str] = ()) -> Page:
@@ -34,7 +39,12 @@ def read_page(url: str, content_type: str, body: bytes, card_texts: Iterable[str
         card_texts: what picture cards that lead here say, as evidence of a product of that name.
     """
     document = Document(url, content_type, body)
-    nodes = schema_nodes(document)
+    empty = is_drawn_by_script(document)  # before pictures in <noscript> are made part of the document
+    nodes, data = schema_nodes(document), data_of(document)
+    if not products_of(nodes):
+        nodes += product_in(data)
     product = find_product(document, nodes, [normalise(text) for text in card_texts])
     robots = ", ".join(document.meta("robots", "emblem"))
-    return Page(url, product, find_links(document, nodes), robots, len(body))
+    links = find_links(document, nodes, links_in(data))
+    copies = [(language, at) for language, at in document.alternates if page_key(at) != page_key(url)]
+    return Page(url, product, links, robots, document.language, copies, empty and product is None and not links)

@@ -24,10 +24,11 @@ from stages.scrape.text import normalise, tidy
 from stages.scrape.urls import page_key
 
 _PRICE = re.compile(
-    r"(?:[$€£¥₹₽₺₩฿]|\b(?:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|JPY|CAD|AUD|kr|zł|Kč|lei|Ft)\b)\s?\d[\d.,' \u00a0]*"
-    r"|\b\d[\d.,' \u00a0]*\s?(?:[€£$₹₽₺₩]|(?:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|kr|zł|Kč|lei|Ft)\b)",
+    r"(?:[$€£¥₹₽₺₩฿]|\b(?:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|JPY|CAD|AUD|kr|zł|Kč|lei|Ft)\b)\s?\d"
+    r"|\b\d[\d.,' \u00a0]{0,20}\s?(?:[€£$₹₽₺₩]|(?:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|kr|zł|Kč|lei|Ft)\b)",
     re.I,
 )
+"""A number with a currency; of up to 21 characters, as a search without an end tries all ends of each beginning."""
 _BUY = re.compile(
     r"add[ _-]?to[ _-]?(cart|bag|basket|trolley)|buy[ _-]?(it )?now|in den (waren|einkaufs)korb|ajouter au panier|"
     r"(añadir|agregar|anadir) (al|a la) (carrito|cesta|bolsa)|aggiungi al carrello|in winkel(wagen|mand)|"
@@ -44,6 +45,7 @@ _EDITORIAL = re.compile(
     r"stores|contact|authors?|tags?|events?|recipes?)([/_.-]|$)",
     re.I,
 )
+_OG_PRODUCTS = ("product", "og:product", "product.item", "product.group")
 HEADING_STEPS = 7
 """Elements around a product's heading within which its price stands; by hand, further out stand other products'."""
 ENOUGH_POINTS = 3
@@ -203,7 +205,11 @@ def _main_product(document: Document, found: list[Node], structure: Structure) -
         chosen = [n for n in named if at_this_page(n) is not False or has_heading(n)]
     if not chosen:
         return None
-    if structure.lists and not (structure.own_buy or structure.own_price):
+    one_declared = len({normalise(node.text("name")) for node in named}) == 1 and any(
+        at_this_page(node) or has_heading(node) or normalise(node.text("name")) in normalise(document.title)
+        for node in chosen
+    )
+    if structure.lists and not (structure.own_buy or structure.own_price or one_declared):
         return None
     best = max(chosen, key=lambda n: (bool(at_this_page(n)), len(n.values)))
     merged: dict[str, list[Any]] = {}
@@ -235,12 +241,17 @@ def _is_product_by_page(document: Document, structure: Structure, card_texts: li
     og_type = next(iter(document.meta("og:type")), "").lower()
     has_picture = bool(structure.gallery) or bool(document.meta("og:image"))
     name = normalise(document.name or _og_title(document))
-    if not name or not has_picture or structure.lists:
+    if not name or not has_picture:
+        return False
+    declared = og_type in _OG_PRODUCTS and normalise(_og_title(document)) in (name, "")
+    if declared and not structure.paging:
+        return True
+    if structure.lists:
         return False
     on_cards = any(name in text for text in card_texts if text)
     points = 2 * structure.own_price + 2.5 * structure.own_buy + 2 * on_cards
     points += 2 * bool(document.meta("product:price:amount", "og:price:amount", "product:retailer_item_id"))
-    points += 3 * (og_type in ("product", "og:product", "product.item", "product.group"))
+    points += 3 * (og_type in _OG_PRODUCTS)
     points += 0.5 * (bool(document.meta("og:image")) and normalise(_og_title(document)) == name)
     if document.heading is not None:
         line = [above for above in document.heading.iterancestors() if above.tag != "html"]

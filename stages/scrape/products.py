@@ -46,10 +46,11 @@ def is_named(product: Product, name_contains: str) -> bool:
     return any(normalise(name_contains) in normalise(name) for name in (product.name, *product.other_names))
 
 
-def merge_products(found: Iterable[Product]) -> list[Product]:
+def merge_products(found: Iterable[Product], language: str = "") -> list[Product]:
     """One product for all the pages that show it: language variants, several categories, parameters.
 
-    Colourways stay apart: they differ in name or pictures in one language. The page found first represents the product.
+    Colourways stay apart: they differ in name or pictures in one language. The page found first in
+    `language`, else in the language that most pages have, represents the product.
     """
     groups: list[list[Product]] = []
     of_identity: dict[str, list[int]] = defaultdict(list)
@@ -67,7 +68,7 @@ def merge_products(found: Iterable[Product]) -> list[Product]:
             if place not in of_identity[identity]:
                 of_identity[identity].append(place)
     languages = Counter(product.language for group in groups for product in group)
-    main_language = languages.most_common(1)[0][0] if languages else ""
+    main_language = language if languages[language] or not languages else languages.most_common(1)[0][0]
     return _without_boilerplate([_joined(group, main_language) for group in groups])
 
 

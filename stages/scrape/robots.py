@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable
 
+import lxml.html  # type: ignore[import-untyped]
+from lxml.etree import ParserError  # type: ignore[import-untyped]
 from protego import Protego
+from w3lib.encoding import read_bom
 
 from stages.common.errors import UserError
 from stages.scrape.store import Fetched, Kind
 from stages.scrape.urls import origin_of
 
+ROBOTS_BYTES = 500 * 2**10
+"""Largest robots.txt: what RFC 9309 (2.5) asks of every reader. Cut, a longer one would lose rules."""
+MOST_STRANGE = 0.05
+"""Share of characters that are no text (control characters, bytes of no letter), above which a file is none: a comment
+in another encoding has fewer. By hand."""
 MOST_CRAWL_DELAY = 120.0
 """Seconds. A robots.txt that asks for more is taken as a wish not to be crawled."""
 REFUSING_TAGS = frozenset({"noai", "noimageai", "noimageindex"})
@@ -18,7 +27,11 @@ REFUSING_TAGS = frozenset({"noai", "noimageai", "noimageindex"})
 
 
 class Robots:
-    """robots.txt of every host, asked for once (RFC 9309: none allows all, one that cannot be had forbids all)."""
+    """robots.txt of every host, asked for once (RFC 9309: none allows all, one that cannot be had forbids all).
+
+    What cannot be read cannot be had: what is too large, no text, or answered with anything but 200 or 4xx. 429 is
+    among the refusals, as the host asks for patience there.
+    """
 
     def __init__(
         self,
@@ -34,7 +47,10 @@ class Robots:
     async def allows(self, url: str) -> bool:
         """Whether the rules of its host let `url` be fetched."""
         rules = await self.of(url)
-        return rules is not None and bool(rules.can_fetch(url, self.agent))
+        try:
+            return rules is not None and bool(rules.can_fetch(url, self.agent))
+        except ValueError:  # an address that cannot be taken apart
+            return False
 
     async def of(self, url: str) -> Protego | None:
         """The rules of the host of `url`; None where they cannot be had, which forbids everything."""
@@ -45,19 +61,52 @@ class Robots:
 
     async def _ask(self, origin: str) -> Protego | None:
         answer = await self.fetch(f"{origin}/robots.txt", "robots")
-        if answer.error and (answer.status is None or answer.status >= 500 or answer.status == 429):
-            self.unreachable[origin] = answer.error
+        none_there = answer.status is not None and 400 <= answer.status < 500 and answer.status != 429
+        try:
+            if answer.error and not none_there:
+                raise ValueError(answer.error)
+            rules = Protego.parse("" if none_there else robots_text(answer.body))
+            delay = rules.crawl_delay(self.agent)
+        except ValueError as error:
+            self.unreachable[origin] = str(error)
             return None
-        found = answer.status == 200 and "html" not in answer.content_type
-        rules = Protego.parse(answer.body.decode("utf-8", "replace") if found else "")
-        delay = rules.crawl_delay(self.agent)
         if delay:
-            if delay > MOST_CRAWL_DELAY:
+            if not delay <= MOST_CRAWL_DELAY:  # nan, too
                 raise UserError(
                     f"{origin}/robots.txt asks for {delay:g} s between requests: that is no crawl; ask the shop"
                 )
             self.hold(origin, float(delay))
         return rules
+
+
+def robots_text(body: bytes) -> str:
+    """The text of a robots.txt in whatever form it came: packed, with a BOM, in UTF-16, within a page of HTML.
+
+    Raises ValueError where it is none.
+    """
+    if body[:2] == b"\x1f\x8b":
+        try:
+            unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            body = unpacker.decompress(body, ROBOTS_BYTES + 1)
+        except zlib.error:
+            raise ValueError("packed in a way that cannot be read") from None
+        if not unpacker.eof and len(body) <= ROBOTS_BYTES:
+            raise ValueError("its end is missing")
+    if len(body) > ROBOTS_BYTES:
+        raise ValueError(f"larger than {ROBOTS_BYTES // 2**10} KB")
+    encoding, mark = read_bom(body)
+    if encoding is None and body[:200].count(0) > len(body[:200]) // 4:
+        encoding = "utf-16-be" if body[:1] == b"\0" else "utf-16-le"
+    text = body[len(mark or b"") :].decode(encoding or "utf-8", "replace")
+    strange = sum(1 for c in text if c == "\ufffd" or not (c.isprintable() or c.isspace()))
+    if "\0" in text or strange > MOST_STRANGE * len(text):
+        raise ValueError("no text")
+    if text.lstrip()[:1] == "<":
+        try:
+            text = "\n".join(lxml.html.document_fromstring(text).itertext())
+        except (ParserError, ValueError):  # nothing but comments
+            return ""
+    return text
 
 
 def refuses_ai(tags: str, agent: str) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import re
 import zlib
 from dataclasses import dataclass, field
 
 import lxml.etree  # type: ignore[import-untyped]
+from w3lib.encoding import read_bom
 
 from stages.scrape.fetch import Fetcher
 from stages.scrape.store import Fetched
@@ -18,6 +20,10 @@ MOST_SITEMAPS = 500
 """Sitemaps that are read of one shop; chosen by hand: a sitemap may hold 50,000 addresses, and an index as many."""
 SITEMAP_BYTES = 50 * 2**20
 """Largest sitemap, unpacked, by https://www.sitemaps.org/protocol.html."""
+
+
+_BARE_AMPERSAND = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});)")
+"""One that begins no entity of XML: lxml leaves it out with the word behind it, and so changes the address."""
 
 
 @dataclass
@@ -38,7 +44,7 @@ async def read_sitemaps(fetcher: Fetcher, sitemaps: list[str]) -> Named:
     variants: set[str] = set()
     pages: dict[str, str] = {}
     named = Named([], {}, [])
-    while sitemaps and len(seen) < MOST_SITEMAPS:
+    while sitemaps and len(seen) < MOST_SITEMAPS and not fetcher.is_over_budget:
         batch = [url for url in dict.fromkeys(sitemaps) if url not in seen][: MOST_SITEMAPS - len(seen)]
         seen.update(batch)
         sitemaps = []
@@ -77,10 +83,15 @@ def read_sitemap(answer: Fetched) -> Sitemap:
             body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(SITEMAP_BYTES)
         except (OSError, EOFError, zlib.error):
             return found
+    encoding, mark = read_bom(body)
+    if encoding and mark and encoding.startswith(("utf-16", "utf-32")):  # in XML's own words it may be another one
+        text = body[len(mark) :].decode(encoding, "replace")
+        body = re.sub(r"^\s*<\?xml[^>]*>", "", text).encode("utf-8", "replace")
     if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         lines = body.decode("utf-8-sig", "replace").splitlines()
         found.pages = [(line.strip(), [], []) for line in lines if line.strip().startswith("http")]
         return found
+    body = _BARE_AMPERSAND.sub(b"&amp;", body)
     parser = lxml.etree.XMLParser(recover=True, resolve_entities=False, no_network=True, load_dtd=False)
     try:
         root = lxml.etree.fromstring(body, parser)

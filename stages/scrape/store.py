@@ -25,6 +25,8 @@ class Fetched:
     body: bytes = b""
     robots: Literal["allowed", "disallowed", "noai"] = "allowed"
     error: str | None = None
+    size: int = 0
+    """Bytes that came from the network for it, redirects, failed tries and bodies that are not kept included."""
 
     @property
     def content_type(self) -> str:
@@ -73,6 +75,11 @@ class Store:
                 failed = True
             if failed:
                 path.unlink()
+
+    def forget(self) -> None:
+        """Forget all, so that the next run asks again."""
+        for path in self.records.iterdir():
+            path.unlink()
 
     def body_path(self, sha256: str) -> Path:
         """Where the body with this hash lies."""

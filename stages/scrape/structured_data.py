@@ -43,10 +43,13 @@ _ELSEWHERE = frozenset(
 """schema.org's properties whose products are other ones than the page's."""
 _SHORT = re.compile(r"^https?://(www\.)?schema\.org/|^schema:|^http://data-vocabulary\.org/|^product:")
 """What stands before the name of a type or property, in one of its spellings."""
-_WRAPPING = re.compile(r"^\s*(//)?\s*(<!--|<!\[CDATA\[)|(//)?\s*(-->|\]\]>)\s*;?\s*$")
+_OPENING, _CLOSING = ("<!--", "<![CDATA["), ("-->", "]]>")
 """A comment or CDATA section around a whole script, as XHTML asked for it."""
 MOST_MENDED = 500_000
 """Characters of JSON that are mended where it is damaged: extruct takes comments out one character at a time."""
+MOST_THINGS = 20_000
+"""JSON-LD things of a page, each counted as often as another one refers to it: thirty that refer to each other twice
+would be a billion. A listing with all offers has some thousand. By hand."""
 MOST_NESTED = 40
 """Levels of JSON that are searched for @id; what real pages nest is below ten. By hand, as the other depths here."""
 
@@ -90,7 +93,7 @@ def lenient_json(text: str) -> Any:
 
     None where it cannot be read.
     """
-    text = _WRAPPING.sub("", text.strip()).strip().rstrip(";")
+    text = _unwrapped(text).rstrip(";")
     for read in (partial(json.loads, strict=False), _mended_json):
         for attempt in dict.fromkeys((text, html.unescape(text))):
             try:
@@ -98,6 +101,19 @@ def lenient_json(text: str) -> Any:
             except (ValueError, RecursionError):
                 continue
     return None
+
+
+def _unwrapped(text: str) -> str:
+    """The text within a comment or CDATA section."""
+    inner = text.strip().removeprefix("//").lstrip()
+    for mark in _OPENING:
+        if inner.startswith(mark):
+            text = inner[len(mark) :]
+    inner = text.rstrip().removesuffix(";").rstrip()
+    for mark in _CLOSING:
+        if inner.endswith(mark):
+            text = inner[: -len(mark)].rstrip().removesuffix("//")
+    return text.strip()
 
 
 def _mended_json(text: str) -> list[Any]:
@@ -163,6 +179,7 @@ def _in_page_order(value: Any, text: str) -> Any:
 def _nodes_of(loaded: Any) -> list[Node]:
     """Nodes of JSON-LD, as written or expanded: @graph opened, @id references followed."""
     by_id: dict[str, dict[str, Any]] = {}
+    converted_things = 0
 
     def index(value: Any, depth: int = 0) -> None:
         if depth > MOST_NESTED:
@@ -185,7 +202,9 @@ def _nodes_of(loaded: Any) -> list[Node]:
             value = by_id.get(value["@id"], value)
             if set(value) == {"@id"}:
                 return value["@id"]
-        if id(value) in path or len(path) > 20:
+        nonlocal converted_things
+        converted_things += 1
+        if id(value) in path or len(path) > 20 or converted_things > MOST_THINGS:
             return None
         types = value.get("@type") or value.get("type") or []
         types = [types] if isinstance(types, str) else [t for t in types if isinstance(t, str)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from urllib.parse import parse_qsl, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from w3lib.url import safe_url_string
@@ -13,14 +14,22 @@ SKIPPED_END = re.compile(
     r"\.(pdf|zip|docx?|xlsx?|mp4|webm|mov|mp3|css|js|json|rss|atom|woff2?|ico|svg|exe|gz|txt|csv|ics)$", re.I
 )
 """Ends of paths that lead to files which are neither pages nor pictures that are taken."""
-ACTION = re.compile(
-    r"(^|[/?&=._-])(cart|basket|bag/add|checkout|warenkorb|panier|login|logout|log-in|sign-?in|sign-?up|register|account|"
-    r"my-?account|konto|wish-?list|merkzettel|compare|comparison|add-to-cart|add_to_cart|addtocart|order-?status|"
-    r"password|newsletter|unsubscribe|write-?review|reviews?/add|share|print|rss|feed|wp-json|wp-admin|wp-login|cdn-cgi)"
-    r"($|[/?&=._-])",
-    re.I,
+_ACTION_SEGMENTS = (
+    "cart basket addtocart checkout warenkorb panier login logout signin signup register account myaccount konto "
+    "wishlist merkzettel compare comparison productcompare shoppingcart shoppingbag orderstatus password "
+    "forgotpassword newsletter unsubscribe writereview share print rss feed wpjson wpadmin wplogin cdncgi"
 )
-"""Buttons, not pages: what is asked for there changes a cart, an account or a list."""
+"""Parts of a path that are buttons, not pages: what is asked for there changes a cart, an account or a list. Without
+hyphens, underscores and the end (".php"). A whole part alone counts: /p/print-shirt is a product."""
+_ACTION_PAIRS = frozenset({("bag", "add"), ("review", "add"), ("reviews", "add"), ("reviews", "new")})
+"""Two parts of a path that together are a button."""
+_ACTION_KEYS = (
+    "addtocart addtowishlist addtocompare removeitem print printable share replytocom logout unsubscribe "
+    "addtobasket removefromcart undoitem"
+)
+"""Names of parameters that are buttons, without hyphens and underscores."""
+_ROUTE_KEYS = frozenset({"route", "main_page", "fc", "controller", "action", "do"})
+"""Names of parameters whose value says which page is shown (OpenCart, Zen Cart, PrestaShop), as paths do else."""
 _TRACKING = re.compile(
     r"^(utm_\w+|gclid|fbclid|msclkid|mc_[ce]id|_ga|_gl|ref_?|sid|phpsessid|sessionid|jsessionid|oscsid|zenid|srsltid|"
     r"pr_\w+|_pos|_sid|_ss|_psq|_fid|_v|tracking|campaign)$",
@@ -66,6 +75,26 @@ def is_page(url: str) -> bool:
     return not (IMAGE_END.search(path) or SKIPPED_END.search(path))
 
 
+def is_action(url: str) -> bool:
+    """Whether an address is a button: by whole parts of its path, names of its parameters, and values of routes."""
+    parts = urlsplit(url)
+    routes = [unquote(parts.path)]
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name.lower() in _ROUTE_KEYS:
+            routes.append(value)
+        elif _plain(name) in _ACTION_KEYS.split():
+            return True
+    for route in routes:
+        segments = [_plain(re.sub(r"\.(html?|php|aspx?)$", "", s)) for s in route.split("/") if s]
+        if set(_ACTION_SEGMENTS.split()).intersection(segments) or _ACTION_PAIRS.intersection(pairwise(segments)):
+            return True
+    return False
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "").replace("_", "")
+
+
 def page_key(url: str) -> str:
     """What two addresses of the same page have in common."""
     parts = urlsplit(url)
@@ -77,6 +106,12 @@ def page_key(url: str) -> str:
     host = (parts.hostname or "").removeprefix("www.")
     port = f":{parts.port}" if parts.port else ""
     return f"{host}{port}{path}?{urlencode(query)}"
+
+
+def without_language(url: str) -> str:
+    """What the addresses of a page's copies for other languages have in common, where they differ in nothing else."""
+    key = page_key(url)
+    return re.sub(r"/[a-z]{2}([-_][a-z]{2})?(?=/)", "", key, count=1, flags=re.I)
 
 
 def same_page(a: str, b: str) -> bool:

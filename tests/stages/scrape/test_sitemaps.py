@@ -21,7 +21,10 @@ def fetched(body: bytes) -> Fetched:
     return Fetched("https://s.test/sitemap.xml", "https://s.test/sitemap.xml", 200, {}, body)
 
 
-@pytest.mark.parametrize("body", [PAGES, gzip.compress(PAGES, mtime=0)], ids=["plain", "gzip"])
+FORMS = {"plain": PAGES, "gzip": gzip.compress(PAGES, mtime=0), "utf-16": PAGES.decode().encode("utf-16")}
+
+
+@pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
 def test_pages_with_their_pictures_and_language_variants(body: bytes) -> None:
     assert read_sitemap(fetched(body)).pages == READ
 
