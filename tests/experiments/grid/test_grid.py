@@ -79,6 +79,11 @@ def test_a_race_climbs_and_names_the_winner(repository: Path) -> None:
     assert all("# changed" in run(repository, "git", "show", f"{commit}:work.py") for commit in commits)
 
 
+def heed_ctrl_c() -> None:
+    """In a child: have Ctrl-C end it, though these tests may run in the background, where it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_grid_leaves_the_workspace_and_goes_on(
     repository: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
@@ -86,7 +91,7 @@ def test_a_stopped_grid_leaves_the_workspace_and_goes_on(
     monkeypatch.setenv("GRID_TEST_SECONDS", "3")
     before = run(repository, "git", "status", "--porcelain")
     command = [sys.executable, "-m", "experiments.grid", "run"]
-    stopped = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+    stopped = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     wait_for(lambda: len(started(repository, "step")) >= 3)
     stopped.send_signal(number)
     began = time.monotonic()
