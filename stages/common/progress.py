@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -103,15 +103,22 @@ def _at_work(speak: Callable[[], object]) -> Iterator[None]:
 
 
 class _Lines:
-    """A stand-in for a terminal: tqdm's redraws of one line become lines of their own."""
+    """A stand-in for a terminal: tqdm's redraws of one line become lines of their own.
+
+    Where nobody reads them any more, nothing is said: an error in the midst of a redraw leaves tqdm's lock taken, for
+    which the bar would wait for ever when it is closed.
+    """
 
     def write(self, text: str) -> int:
         line = text.strip("\r\n ")
         if line:
-            sys.stderr.write(line + "\n")
+            with suppress(BrokenPipeError):
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
             if _heart is not None:
                 _heart.spoken = time.monotonic()
         return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(BrokenPipeError):
+            sys.stderr.flush()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,3 +66,25 @@ def test_nothing_is_left_behind() -> None:
         fail()
     time.sleep(1.2)
     assert not [thread for thread in threading.enumerate() if isinstance(thread, module._Heart) and thread.is_alive()]
+
+
+def test_a_bar_ends_though_nobody_reads_what_it_says() -> None:
+    """As after `... 2>&1 | head`, or when the program that started it was killed."""
+    code = """
+import time
+from stages.common import progress
+progress.LINE_SECONDS = 0.1
+with progress.counted("work", 4, "step") as advance:
+    print("on", flush=True)
+    time.sleep(3)
+"""
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": Path(__file__).parents[3]}
+    with subprocess.Popen([sys.executable, "-c", code], **options) as work:
+        assert work.stdout is not None
+        assert work.stderr is not None
+        work.stdout.readline()
+        work.stderr.close()
+        try:
+            assert work.wait(timeout=20) == 0
+        finally:
+            work.kill()
