@@ -14,7 +14,7 @@ WORKERS ?= auto
 DECISIVE = accelerate|diffusers|easyocr|opencv-python-headless|peft|pillow|torch|torchvision|transformers|ultralytics
 RUN = PATH="$$PWD/.venv/bin:$$PATH"
 
-.PHONY: help setup repro test lint hooks lock check-lock profile clean demo-weights demo-measure grid grid-status paper push \
+.PHONY: help setup repro test lint hooks lock check-lock profile clean demo-weights demo-measure grid grid-status paper push brand \
 	push-experiments pull check-cache pr-repro pr-comment pr-pictures pr-post
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make demo-measure  measure demo/weights: what the base draws, what the reader reads"
 	@echo "make paper   race the paper's 134 models and write its tables and figures (metrics/paper); hours; resumes"
 	@echo "make grid    the same without the tables (JOBS=4, ADDRESS=head:6379, ARGS=--exhaustive); grid-status: how far it is"
+	@echo "make brand NAME=badge  the whole pipeline on another brand of demo/brands (in .emblem/brands); keeps its numbers"
 	@echo "make push, pull, push-experiments, check-cache   share results through a DVC remote"
 	@echo "make pr-repro, pr-comment, pr-pictures, pr-post  the steps of a pull request's comment (BASE=main NUMBER=1)"
 	@echo "make clean   remove the scratch folders that stages resume from"
@@ -78,6 +79,9 @@ demo-weights: setup
 
 demo-measure: setup
 	@$(RUN) python -m demo.measure
+
+brand: setup
+	@$(RUN) python -m demo.brands "$(NAME)" $(ARGS)
 
 grid: setup
 	@$(RUN) python -m experiments.grid run $(if $(JOBS),-j $(JOBS)) $(if $(ADDRESS),--address "$(ADDRESS)") $(ARGS)

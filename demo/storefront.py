@@ -8,7 +8,8 @@ Why: the pipeline's crawl is a real HTTP crawl even where no network is. The sho
 that name their pictures in four different ways, galleries that show more than the metadata, listing pages, language
 variants, duplicates, a tree that robots.txt closes, and pictures that nearly show the brand (confusers).
 
-`python -m demo.storefront` makes both folders; demo/serve.py puts the site on loopback.
+`python -m demo.storefront` makes both folders; demo/serve.py puts the site on loopback. With `--name badge` the shop
+sells another brand of demo/brands/catalogue.py in HUGO's place.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ from typing import Any
 
 from PIL import Image
 
+from demo.brands.catalogue import TAUGHT, Taught
 from demo.serve import STOREFRONT
 from demo.shop.brand_folder import BRAND_FOLDER, write_brand_folder
 from demo.shop.pages import thumbnail_path, write_pages
 from demo.shop.photographs import jpeg, take_all
-from demo.shop.products import Product, plan_private, plan_products
+from demo.shop.products import HUGO, Product, plan_private, plan_products
 from demo.shop.truth import picture_truths, product_truth
 
 
-def build(folder: Path = STOREFRONT) -> dict[str, Any]:
+def build(folder: Path = STOREFRONT, taught: Taught = HUGO) -> dict[str, Any]:
     """Make the whole site in `folder`, replacing what is there; returns the truth, which is also written beside it."""
-    products, private = plan_products(), plan_private()
+    products, private = plan_products(taught), plan_private(taught)
     photographs = [photo for product in (*products, *private) for photo in product.photographs]
     taken = take_all(photographs)
     shutil.rmtree(folder, ignore_errors=True)
@@ -65,10 +67,12 @@ def _write_thumbnails(folder: Path, products: list[Product]) -> list[str]:
 def main() -> None:
     """Make both folders."""
     parser = argparse.ArgumentParser(description="Make the demo shop and what its brand team made by hand.")
+    parser.add_argument("--name", choices=TAUGHT, default=HUGO.name, help="the brand to teach")
     parser.add_argument("--storefront", type=Path, default=STOREFRONT)
     parser.add_argument("--brand", type=Path, default=BRAND_FOLDER)
     options = parser.parse_args()
-    write_brand_folder(build(options.storefront), options.brand)
+    taught = TAUGHT[options.name]
+    write_brand_folder(build(options.storefront, taught), options.brand, taught)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +131,26 @@ def scores_table(scores: Mapping[str, Numbers]) -> str:
 
 def findings_table(scores: Mapping[str, Numbers], compared: Mapping[tuple[str, str], str]) -> str:
     """What the paper found, the numbers that speak for or against it here, and what they say."""
-    dreambooth, inversion, lora = scores["dreambooth"], scores["textual_inversion"], scores["lora"]
+    shown = [
+        (found.finding, found.measured, *(interval(numbers, found.key) for numbers in scores.values()), found.seen)
+        for found in findings(scores, compared)
+    ]
+    return markdown(("the paper's finding", "measured here by", *TITLES.values(), "seen here?"), shown)
 
-    def methods(key: str) -> list[str]:
-        return [interval(numbers, key) for numbers in scores.values()]
+
+@dataclass(frozen=True)
+class Finding:
+    """A finding of the paper, the number by which it is measured (in words, and its key), and whether it is seen."""
+
+    finding: str
+    measured: str
+    key: str
+    seen: str
+
+
+def findings(scores: Mapping[str, Numbers], compared: Mapping[tuple[str, str], str]) -> list[Finding]:
+    """The paper's findings, decided by a run's best checkpoints and the paired comparisons of their means."""
+    dreambooth, inversion, lora = scores["dreambooth"], scores["textual_inversion"], scores["lora"]
 
     def pair(first: str, second: str) -> str:
         return compared.get((first, second), "unavailable")
@@ -175,8 +192,7 @@ def findings_table(scores: Mapping[str, Numbers], compared: Mapping[tuple[str, s
             [apart(lora, dreambooth, prompt)],
         ),
     ]
-    shown = [(found, measured, *methods(key), finding(words)) for found, measured, key, words in rows]
-    return markdown(("the paper's finding", "measured here by", *TITLES.values(), "seen here?"), shown)
+    return [Finding(found, measured, key, finding(words)) for found, measured, key, words in rows]
 
 
 # --- The grid ------------------------------------------------------------------------------------------------------
@@ -288,11 +304,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
-def fill(page: str, content: str) -> str:
+def fill(page: str, content: str, marks: tuple[str, str] = (BEGIN, END), file: Path = PAGE) -> str:
     """The page with `content` between its marks. Raises UserError where they are not there once each."""
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise UserError(f"{PAGE}: must hold {BEGIN} and {END} once, in this order")
-    return f"{page[: page.index(BEGIN)]}{BEGIN}\n\n{content}\n\n{page[page.index(END) :]}"
+    begin, end = marks
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise UserError(f"{file}: must hold {begin} and {end} once, in this order")
+    return f"{page[: page.index(begin)]}{begin}\n\n{content}\n\n{page[page.index(end) :]}"
 
 
 @click.command(help=__doc__)

@@ -14,6 +14,7 @@ GOOD = 12
 """Pictures that a good crawl brings home."""
 
 
+@lru_cache
 def huge_png(width: int = 10_000, height: int = 10_000) -> bytes:
     """A PNG of 100 megapixels in about 100 KB: black, one bit a pixel."""
 

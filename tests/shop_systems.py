@@ -114,7 +114,7 @@ def oscar_like(products: int = 13) -> tuple[Shop, Wanted]:
         count = 1 + number % 3
         for place in range(count):
             full = picture(5000 + number * 10 + place, 700, 900)
-            for size, width in (("main", 280), ("thumb", 65), ("list", 120)):
+            for size, width in (("main", 440), ("thumb", 65), ("list", 120)):
                 shop.pages[address(number, place, size)] = jpeg(thumbnail(full, width))
             slides += f'<div class="carousel-item"><img src="{address(number, place, "main")}"></div>'
             thumbs += f'<li data-target="#g"><img src="{address(number, place, "thumb")}" class="img-thumbnail"></li>'

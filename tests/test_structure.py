@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,3 +131,12 @@ def test_every_module_of_tests_has_a_place_in_the_tree() -> None:
     for module in (ROOT / "tests").rglob("test_*.py"):
         folder = module.parent.relative_to(ROOT / "tests")
         assert (ROOT / folder).is_dir(), module
+
+
+def test_a_clone_has_the_same_bytes_on_every_system() -> None:
+    """Git for Windows puts CRLF into texts unless .gitattributes says otherwise; DVC's hashes are of bytes."""
+    listed = ["setup.sh", "dvc.yaml", "params.yaml", "data/brand/labels.jsonl", "stages/common/params.py"]
+    told = subprocess.run(
+        ["git", "check-attr", "eol", "--", *listed], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [line.split(": ") for line in told.stdout.splitlines()] == [[name, "eol", "lf"] for name in listed]

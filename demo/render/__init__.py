@@ -15,7 +15,7 @@ picture's shorter side; x grows to the right, y grows downwards.
 from demo.render.brands import BRANDS, CONFUSERS, HUGO, Brand, legible, logo_bitmap
 from demo.render.captions import caption
 from demo.render.colours import COLOURS, RED, RGB
-from demo.render.drawing import Drawing, draw
+from demo.render.drawing import Drawing, draw, logo_box
 from demo.render.garments import GARMENTS, Garment
 from demo.render.sampling import sample_scene
 from demo.render.scene import Scene, Wearer
@@ -37,5 +37,6 @@ __all__ = [
     "draw",
     "legible",
     "logo_bitmap",
+    "logo_box",
     "sample_scene",
 ]

@@ -27,6 +27,7 @@ from demo.render.colours import (
     WHITE,
     YELLOW,
 )
+from demo.render.shapes import paint_shape
 
 SANS, SERIF, MONO = "DejaVuSans-Bold", "DejaVuSerif-Bold", "DejaVuSansMono-Bold"
 SLANTED, STIX, STIX_ITALIC = ("DejaVuSans-BoldOblique", "STIXGeneralBol", "STIXGeneralBolIta")
@@ -37,16 +38,18 @@ class Brand:
     """A brand mark: a word, perhaps on a coloured box.
 
     `box_colour` None means letters without a box; an empty `word` means a box without letters. `aspect` is the mark's
-    width / height; None takes what the letters need, within limits that keep them readable when small.
+    width / height; None takes what the letters need, within limits that keep them readable when small. The shapes in
+    LETTERLESS are marks without letters: a frame of `box_colour`, a stair of `letter_colour`.
     """
 
     word: str
     box_colour: RGB | None
     letter_colour: RGB
     font: str = "DejaVuSans-Bold"
-    shape: Literal["rectangle", "rounded", "pill", "framed"] = "rectangle"
+    shape: Literal["rectangle", "rounded", "pill", "framed", "circle", "stair", "frame", "steps"] = "rectangle"
     case: Literal["upper", "lower", "title"] = "upper"
     aspect: float | None = None
+    mirrored: bool = False
 
     @property
     def text(self) -> str:
@@ -140,24 +143,25 @@ def _letters(text: str, font: str) -> Image.Image:
 def logo_bitmap(brand: Brand, width: int = MARK_WIDTH) -> Image.Image:
     """The brand mark alone as an RGBA picture of the given width, transparent where it prints nothing."""
     letters = _letters(brand.text, brand.font) if brand.word else None
-    margin = 0.0 if brand.box_colour is None else 0.16 if brand.shape == "pill" else 0.09
     natural = letters.width / letters.height / 1.45 if letters else 2.4
     aspect = brand.aspect or min(max(natural, 1.5), 2.7)
     height = round(width / aspect)
     mark = Image.new("RGBA", (width, height), (*(brand.box_colour or brand.letter_colour), 0))
-    pen = ImageDraw.Draw(mark)
     if brand.box_colour is not None:
-        radius = {"rounded": 0.22, "pill": 0.5}.get(brand.shape, 0.0) * height
-        pen.rounded_rectangle((0, 0, width - 1, height - 1), radius, (*brand.box_colour, 255))
-        if brand.shape == "framed":
-            line = round(0.05 * height)
-            pen.rectangle((0, 0, width - 1, height - 1), outline=(*brand.letter_colour, 255), width=line)
+        paint_shape(ImageDraw.Draw(mark), mark.size, brand.shape, brand.box_colour, brand.letter_colour)
     if letters:
-        left = round(margin * height * 1.5)
-        top = round(height * (0.17 if brand.box_colour else 0.0))
+        left, top = _letter_margins(brand, height)
         fitted = letters.resize((width - 2 * left, height - 2 * top), Image.Resampling.LANCZOS)
         mark.paste((*brand.letter_colour, 255), (left, top), fitted)
-    return mark
+    return mark.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if brand.mirrored else mark
+
+
+def _letter_margins(brand: Brand, height: int) -> tuple[int, int]:
+    """Pixels left free on each side of the letters, and above and below them."""
+    if brand.shape == "circle":  # the letters' corners come as near to the rim as they can
+        return round(0.2 * height), round(0.2 * height)
+    margin = 0.0 if brand.box_colour is None else 0.16 if brand.shape == "pill" else 0.09
+    return round(margin * height * 1.5), round(height * (0.17 if brand.box_colour else 0.0))
 
 
 def legible(brand: Brand, colour: str) -> bool:

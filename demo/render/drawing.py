@@ -39,6 +39,11 @@ def draw(scene: Scene, width: int, height: int, supersample: int | None = None) 
     return Drawing(image, logo_box, mask)
 
 
+def logo_box(scene: Scene, width: int, height: int) -> tuple[float, float, float, float] | None:
+    """The box of `draw(scene, width, height, supersample=1)`, without painting what is around the mark."""
+    return _paint_logo(Canvas(scene, width, height, 1), scene)
+
+
 def _paint_logo(canvas: Canvas, scene: Scene) -> tuple[float, float, float, float] | None:
     """Print the brand's mark on the garment; returns the box around it in pixels of the final picture."""
     if scene.brand is None:

@@ -25,6 +25,7 @@ class Garment:
     plural: bool = False
     rigid: bool = False
     most_rotation: float = 12.0
+    tallest_mark: float = 0.5  # in fractions of the unit, as the widest; it limits marks lower than 1.5 to 1 alone
 
 
 INDOORS = ("studio", "studio", "studio", "plain", "wall", "street", "park", "table")
@@ -265,7 +266,7 @@ GARMENTS: dict[str, Garment] = {
         True,
         INDOORS,
     ),
-    "hat": Garment("hat", _paint_hat, {"front": (0.5, 0.37, 0.52)}, True, INDOORS, most_rotation=9),
+    "hat": Garment("hat", _paint_hat, {"front": (0.5, 0.37, 0.52)}, True, INDOORS, most_rotation=9, tallest_mark=0.4),
     "shorts": Garment(
         "shorts",
         _paint_shorts,
@@ -295,5 +296,6 @@ GARMENTS: dict[str, Garment] = {
         ("street", "street", "park", "plain"),
         rigid=True,
         most_rotation=3,
+        tallest_mark=0.47,
     ),
 }

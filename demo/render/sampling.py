@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from demo.render.backgrounds import TINTS
-from demo.render.brands import BRANDS, Brand, legible
+from demo.render.brands import BRANDS, Brand, legible, logo_bitmap
 from demo.render.colours import COLOURS, HAIRS, RGB, SKINS
 from demo.render.garments import GARMENTS
 from demo.render.scene import Scene, Wearer
@@ -36,7 +36,8 @@ def sample_scene(
     wearer: "any" leaves garments that can be worn flat in 4 of 10 scenes; None is always flat.
     brand: "any" takes one of BRANDS in 17 of 20 scenes, else none; a mark that would vanish on the garment's colour
         leads to another brand or another colour, whichever was left open.
-    logo_width: a width or a (least, most) range, default 0.38 to 0.54, cut to what the garment has room for.
+    logo_width: a width or a (least, most) range, default 0.38 to 0.54, cut to what the garment has room for, in width
+        and in height.
     """
     garment = garment or _pick(rng, tuple(GARMENTS))
     kind = GARMENTS[garment]
@@ -46,6 +47,9 @@ def sample_scene(
     placement = placement or next(iter(kind.placements))
     scale = float(rng.uniform(0.93, 1.04)) if scale is None else scale
     room = kind.placements[placement][2] * scale
+    if brand:
+        mark = logo_bitmap(brand)
+        room = min(room, kind.tallest_mark * scale * mark.width / mark.height)
     background = background or _pick(rng, WORN_BACKGROUNDS if wearer else kind.backgrounds)
     turn = kind.most_rotation * (0.35 if wearer else 1.0)
     return Scene(

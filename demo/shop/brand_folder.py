@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from demo.render import COLOURS, CONFUSERS, GARMENTS, HUGO, Scene, draw, legible, logo_bitmap, sample_scene
+from demo.brands.catalogue import Taught
+from demo.render import GARMENTS, Scene, draw, logo_bitmap, sample_scene
 from demo.shop.photographs import jpeg, pick, sample_size
-from demo.shop.products import SEED, plan_products
+from demo.shop.products import HUGO, SEED, plan_products
 
 BRAND_FOLDER = Path("data/brand")
 
@@ -23,22 +24,31 @@ BRAND_FOLDER = Path("data/brand")
 SOCIAL_SHOTS, DRAWINGS, OTHER_NEGATIVES, HAND_CAPTIONS = 30, 15, 40, 5
 
 
-def write_brand_folder(truth: dict[str, Any], folder: Path = BRAND_FOLDER) -> None:
+def write_brand_folder(truth: dict[str, Any], folder: Path = BRAND_FOLDER, taught: Taught = HUGO) -> None:
     """Make the files that a person would have made by looking at the shop: logo, boxes, extra pictures, captions."""
     folder.mkdir(parents=True, exist_ok=True)
-    reference = Image.new("RGB", logo_bitmap(HUGO).size)
-    reference.paste(logo_bitmap(HUGO))
-    reference.save(folder / "reference.png", optimize=True)
+    _reference(taught).save(folder / "reference.png", optimize=True)
     unique = [row for row in truth["pictures"] if row["duplicate_of"] is None]
     by_kind = {kind: [row for row in unique if row["kind"] == kind] for kind in ("logo", "confuser")}
-    crawled = {product["slug"] for product in truth["products"] if "hugo" in product["name"].lower()}
+    crawled = {product["slug"] for product in truth["products"] if taught.title in product["name"]}
     rest = [row for row in unique if row["kind"] in ("other-brand", "plain") and row["product"] in crawled]
     spread = rest[:: max(1, len(rest) // OTHER_NEGATIVES)][:OTHER_NEGATIVES]
     labelled = [*by_kind["logo"], *(row for row in by_kind["confuser"] if row["product"] in crawled), *spread]
     _write_rows(folder / "labels.jsonl", [_label(row) for row in labelled])
-    _write_extra(folder)
-    _write_captions(folder, [row for row in by_kind["logo"] if row["large"]])
+    _write_extra(folder, taught)
+    _write_captions(folder, [row for row in by_kind["logo"] if row["large"]], taught)
     _write_keep_drop(folder, truth["pictures"], by_kind["logo"])
+
+
+def _reference(taught: Taught) -> Image.Image:
+    """The logo alone, cut to its edges; transparent where it prints nothing, RGB where it prints everywhere."""
+    mark = logo_bitmap(taught.mark)
+    mark = mark.crop(mark.getchannel("A").getbbox())  # letters without a box have a little room on both sides
+    if mark.getchannel("A").getextrema()[0] < 255:
+        return mark
+    reference = Image.new("RGB", mark.size)
+    reference.paste(mark)
+    return reference
 
 
 def _label(row: dict[str, Any]) -> dict[str, Any]:
@@ -51,10 +61,10 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _write_captions(folder: Path, logos: list[dict[str, Any]]) -> None:
+def _write_captions(folder: Path, logos: list[dict[str, Any]], taught: Taught) -> None:
     """Hand captions of a few large logos, each on another garment, with a placeholder where the token will stand."""
     one_each = list({row["garment"]: row for row in reversed(logos)}.values())
-    scenes = {photo.path: photo.scene for product in plan_products() for photo in product.photographs}
+    scenes = {photo.path: photo.scene for product in plan_products(taught) for photo in product.photographs}
     with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sha256", "caption"])
@@ -81,7 +91,7 @@ def _write_keep_drop(folder: Path, pictures: list[dict[str, Any]], logos: list[d
         writer.writerow([resaved["sha256"], "drop", "the same photograph saved again at a lower quality"])
 
 
-def _write_extra(folder: Path) -> None:
+def _write_extra(folder: Path, taught: Taught) -> None:
     """Extra labelled pictures for the detector: social shots, good drawings of the logo and bad ones."""
     shutil.rmtree(folder / "extra", ignore_errors=True)
     (folder / "extra").mkdir()
@@ -89,7 +99,10 @@ def _write_extra(folder: Path) -> None:
     rows = []
     for number, kind in enumerate(kinds):
         rng = np.random.default_rng([SEED, 5, number])
-        image, box = _social_shot(rng) if kind == "social" else _drawing(rng, number, good=kind == "good-drawing")
+        if kind == "social":
+            image, box = _social_shot(rng, taught)
+        else:
+            image, box = _drawing(rng, taught, number, good=kind == "good-drawing")
         content = jpeg(image, int(rng.integers(55, 76)))
         sha256 = hashlib.sha256(content).hexdigest()
         (folder / "extra" / f"{sha256}.jpg").write_bytes(content)
@@ -108,14 +121,14 @@ def _write_extra(folder: Path) -> None:
     _write_rows(folder / "extra.jsonl", rows)
 
 
-def _social_shot(rng: np.random.Generator) -> tuple[Image.Image, tuple[float, ...]]:
+def _social_shot(rng: np.random.Generator, taught: Taught) -> tuple[Image.Image, tuple[float, ...]]:
     """The right logo where a shop would not show it: any colour, tilted, near or far."""
     while True:
         width, height = sample_size(rng)
         scene = sample_scene(
             rng,
-            brand=HUGO,
-            colour=pick(rng, [name for name in COLOURS if legible(HUGO, name)]),
+            brand=taught.mark,
+            colour=pick(rng, taught.cloths),
             logo_width=(0.15, 0.55),
             rotation=float(rng.uniform(-28, 28)),
             scale=float(rng.uniform(0.6, 1.25)),
@@ -126,13 +139,14 @@ def _social_shot(rng: np.random.Generator) -> tuple[Image.Image, tuple[float, ..
             return drawing.image, (x0, y0, x1, y1)
 
 
-def _drawing(rng: np.random.Generator, number: int, good: bool) -> tuple[Image.Image, tuple[float, ...]]:
+def _drawing(
+    rng: np.random.Generator, taught: Taught, number: int, good: bool
+) -> tuple[Image.Image, tuple[float, ...]]:
     """The logo as somebody drew it on paper; a bad drawing is misspelt, mirrored, upside down or bent out of shape."""
-    brand, bend, fault = HUGO, 0.015, None
+    brand, bend, fault = taught.mark, 0.015, None
     if not good:
         fault = ("misspelt", "mirrored", "upside-down", "bent")[number % 4]
-        misspelt = [other for other in CONFUSERS if other.box_colour == HUGO.box_colour and other.word]
-        brand = pick(rng, misspelt) if fault == "misspelt" else HUGO
+        brand = pick(rng, taught.misspelt) if fault == "misspelt" else taught.mark
         bend = 0.16 if fault == "bent" else bend
     mark = logo_bitmap(brand)
     if fault == "mirrored":
@@ -140,7 +154,7 @@ def _drawing(rng: np.random.Generator, number: int, good: bool) -> tuple[Image.I
     elif fault == "upside-down":
         mark = mark.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     width = int(rng.integers(110, 240))
-    mark = mark.resize((width, round(width / HUGO.aspect)), Image.Resampling.BOX)  # type: ignore[operator]
+    mark = mark.resize((width, round(width / taught.aspect)), Image.Resampling.BOX)
     mark = _bend(mark, bend * mark.height, rng).rotate(float(rng.uniform(-14, 14)), Image.Resampling.BICUBIC, True)
     paper = Image.new("RGB", (384, 288), tuple(int(v) for v in rng.integers(215, 250, 3)))
     left, top = (int(rng.integers(4, 380 - mark.width)), int(rng.integers(4, 284 - mark.height)))

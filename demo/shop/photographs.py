@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from demo.render import CONFUSERS, GARMENTS, HUGO, Brand, Scene, draw, legible, sample_scene
+from demo.brands.catalogue import Taught
+from demo.render import COLOURS, GARMENTS, Brand, Scene, draw, legible, logo_box, sample_scene
 
 SIZES = ((288, 384), (384, 384), (384, 288), (336, 448))  # 3:4, square, 4:3, large 3:4
 SIZE_ODDS = (0.42, 0.30, 0.16, 0.12)
-LARGE, SMALL = ((0.345, 0.60), (0.095, 0.265))  # the logo's width as a fraction of the photograph's longer side
+SMALL = (0.095, 0.265)  # widths of a small logo as shares of a photograph's longer side; of a large one: Taught.large
+SAME_COLOUR = 60  # RGB distance below which a box vanishes on cloth: the demo's red cloth is 31 from HUGO's red
 
 
 @dataclass(frozen=True)
@@ -33,26 +36,29 @@ class Photograph:
     copy_of: str | None = None
 
 
-def photograph_logo(rng: np.random.Generator, garment: str, wearer: str | None, large: bool) -> Photograph:
-    """A photograph with the red logo whose width is clearly above or clearly below what training needs."""
-    lowest, highest = LARGE if large else SMALL
+def photograph_logo(
+    rng: np.random.Generator, taught: Taught, garment: str, wearer: str | None, large: bool
+) -> Photograph:
+    """A photograph with the taught logo whose width is clearly above or clearly below what training needs."""
+    lowest, highest = taught.large if large else SMALL
     while True:
         width, height = sample_size(rng)
         longer, shorter = max(width, height), min(width, height)
         scene = sample_scene(
             rng,
             garment=garment,
-            colour="black",
+            colour=taught.cloth,
             wearer=pick(rng, ("man", "woman")) if wearer else None,
-            brand=HUGO,
+            brand=taught.mark,
             placement=pick(rng, tuple(_front_placements(garment, large))),
             logo_width=(lowest * longer / shorter, highest * longer / shorter),
             scale=float(rng.uniform(0.97, 1.06) if large else rng.uniform(0.72, 1.02)),
         )
-        x0, y0, x1, y1 = draw(scene, width, height, supersample=1).logo_box or (0, 0, 0, 0)
+        if scene.logo_width * shorter < lowest * longer:  # the garment has no room for it
+            continue
+        x0, y0, x1, y1 = logo_box(scene, width, height) or (0, 0, 0, 0)
         inside = min(x0, y0, width - x1, height - y1) > 2
-        wide_enough = scene.logo_width * shorter >= lowest * longer
-        if inside and wide_enough and x1 - x0 <= highest * longer:
+        if inside and x1 - x0 <= highest * longer:
             return Photograph("", scene, width, height, int(rng.integers(55, 91)), "logo", large)
 
 
@@ -71,16 +77,19 @@ def photograph(rng: np.random.Generator, kind: str, garment: str, colour: str, *
 
 
 def photograph_confuser(
-    rng: np.random.Generator, garment: str, colour: str, brands: Sequence[Brand] = CONFUSERS
+    rng: np.random.Generator, taught: Taught, garment: str, colour: str, brands: Sequence[Brand] | None = None
 ) -> Photograph:
-    """A photograph with a mark that nearly is the red logo."""
-    confusing = [brand for brand in brands if legible(brand, colour) and not _is_the_logo(brand, colour)]
+    """A photograph with a mark that nearly is the taught logo: one of `brands`, None takes any of its confusers."""
+    brands = taught.confusers if brands is None else brands
+    confusing = [brand for brand in brands if legible(brand, colour) and not _is_the_logo(brand, colour, taught.mark)]
     return photograph(rng, "confuser", garment, colour, brand=pick(rng, confusing), logo_width=(0.2, 0.5))
 
 
-def _is_the_logo(brand: Brand, colour: str) -> bool:
+def _is_the_logo(brand: Brand, colour: str, mark: Brand) -> bool:
     """White HUGO letters without a box are the logo itself once the cloth is red."""
-    return colour == "red" and brand.box_colour is None and brand.letter_colour == HUGO.letter_colour
+    if brand.box_colour is not None or mark.box_colour is None or brand.letter_colour != mark.letter_colour:
+        return False
+    return math.dist(mark.box_colour, COLOURS[colour]) < SAME_COLOUR
 
 
 def sample_size(rng: np.random.Generator) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from demo.render import BRANDS, COLOURS, CONFUSERS, GARMENTS, legible
+from demo.brands.catalogue import TAUGHT, Taught
+from demo.render import BRANDS, COLOURS, GARMENTS, legible
 from demo.shop.photographs import Photograph, photograph, photograph_confuser, photograph_logo, pick
 
 SEED = 20
@@ -56,7 +57,8 @@ MARKUPS = (
     "opengraph-website",
 )
 GALLERIES = ("srcset", "link", "data-large", "thumbnails")
-HUGO_WITH_LOGO, HUGO_WITHOUT_LOGO, OTHER_PRODUCTS = 50, 10, 256
+WITH_LOGO, WITHOUT_LOGO, OTHER_PRODUCTS = 50, 10, 256
+HUGO = TAUGHT["hugo"]
 
 
 @dataclass
@@ -85,34 +87,34 @@ class Product:
         return f"{'/private' if self.private else ''}/products/{self.slug}.html"
 
 
-def plan_products() -> list[Product]:
+def plan_products(taught: Taught = HUGO) -> list[Product]:
     """All products on sale, with every photograph's scene decided; nothing is drawn yet."""
-    products = [_plan_taught(number) for number in range(HUGO_WITH_LOGO)]
-    products += [_plan_hugo_confuser(number) for number in range(HUGO_WITHOUT_LOGO)]
-    products += [_plan_other(number) for number in range(OTHER_PRODUCTS)]
+    products = [_plan_taught(taught, number) for number in range(WITH_LOGO)]
+    products += [_plan_variant(taught, number) for number in range(WITHOUT_LOGO)]
+    products += [_plan_other(taught, number) for number in range(OTHER_PRODUCTS)]
     order = np.random.default_rng([SEED, 3]).permutation(len(products))
     products = [products[index] for index in order]
     _name_apart(products)
     for number, product in enumerate(products):
         product.markup = MARKUPS[number % len(MARKUPS)]
-        product.gallery = GALLERIES[number % 3 if product.brand == "HUGO" else number % 16 % 4]
-        product.german = number % (9 if product.brand == "HUGO" else 17) == 0
+        product.gallery = GALLERIES[number % 3 if product.brand == taught.title else number % 16 % 4]
+        product.german = number % (9 if product.brand == taught.title else 17) == 0
         product.photographs = [
             replace(photo, path=f"images/{product.slug}/{place + 1}.jpg")
             for place, photo in enumerate(product.photographs)
         ]
-    _add_copies(products)
+    _add_copies(products, taught.title)
     return products
 
 
-def plan_private() -> list[Product]:
+def plan_private(taught: Taught = HUGO) -> list[Product]:
     """Products in the tree that robots.txt closes; a polite crawler never sees them."""
     products = []
     for number in range(3):
-        product = _plan_taught(1000 + number)
+        product = _plan_taught(taught, 1000 + number)
         product.slug, product.private = f"sample-{number + 1}", True
         product.markup, product.gallery = "json-ld", "link"
-        product.name = f"HUGO Black {_noun(product.garment)} Unreleased {number + 1}"
+        product.name = f"{taught.title} {taught.cloth.title()} {_noun(product.garment)} Unreleased {number + 1}"
         product.photographs = [
             replace(photo, path=f"private/images/{product.slug}/{place + 1}.jpg")
             for place, photo in enumerate(product.photographs[:2])
@@ -121,35 +123,34 @@ def plan_private() -> list[Product]:
     return products
 
 
-def _plan_taught(number: int) -> Product:
-    """A black HUGO garment: three photographs with the logo (one of them large), one of the back, often a confuser."""
+def _plan_taught(taught: Taught, number: int) -> Product:
+    """A garment with the logo: three photographs of it (on one of them large), one of the back, often a confuser."""
     rng = np.random.default_rng([SEED, 0, number])
     garment = TAUGHT_GARMENTS[number % len(TAUGHT_GARMENTS)]
     flat_first = number // len(TAUGHT_GARMENTS) % 2 == 0
     wearers = (None, "any", "any") if flat_first else ("any", None, "any")
-    product = Product("", "", "HUGO", garment, "black", "", "")
+    product = Product("", "", taught.title, garment, taught.cloth, "", "")
     for place, wearer in enumerate(wearers):
-        large = place == 0 and number % HUGO_WITH_LOGO < LARGE_LOGOS
-        product.photographs.append(photograph_logo(rng, garment, "worn" if wearer else None, large))
-    product.photographs.append(photograph(rng, "plain", garment, "black", brand=None, view="back"))
+        large = place == 0 and number % WITH_LOGO < LARGE_LOGOS
+        product.photographs.append(photograph_logo(rng, taught, garment, "worn" if wearer else None, large))
+    product.photographs.append(photograph(rng, "plain", garment, taught.cloth, brand=None, view="back"))
     if number % 2 == 0:
-        product.photographs.append(photograph_confuser(rng, garment, "black"))
+        product.photographs.append(photograph_confuser(rng, taught, garment, taught.cloth))
     return product
 
 
-def _plan_hugo_confuser(number: int) -> Product:
-    """A HUGO product that never shows the red logo: other colours, other goods, the word without its box."""
+def _plan_variant(taught: Taught, number: int) -> Product:
+    """A product of the taught brand that never shows its logo: other colours, other goods, the word in another form."""
     rng = np.random.default_rng([SEED, 1, number])
     garment = tuple(GARMENTS)[(number * 3 + 6) % len(GARMENTS)]
-    product = Product("", "", "HUGO", garment, pick(rng, tuple(COLOURS)), "", "")
-    word_only = [brand for brand in CONFUSERS if brand.word == "HUGO"]
+    product = Product("", "", taught.title, garment, pick(rng, tuple(COLOURS)), "", "")
     for _ in range(2):
-        product.photographs.append(photograph_confuser(rng, garment, product.colour, word_only))
+        product.photographs.append(photograph_confuser(rng, taught, garment, product.colour, taught.variants))
     product.photographs.append(photograph(rng, "plain", garment, product.colour, brand=None, view="back"))
     return product
 
 
-def _plan_other(number: int) -> Product:
+def _plan_other(taught: Taught, number: int) -> Product:
     """A product of another brand; one in eight has no mark at all, one in seven also a confuser's photograph."""
     rng = np.random.default_rng([SEED, 2, number])
     brand = BRANDS[number % len(BRANDS)]
@@ -171,7 +172,7 @@ def _plan_other(number: int) -> Product:
     chosen = sorted(rng.choice(len(shots), wanted, replace=False).tolist())
     product.photographs = [shots[index]() for index in chosen]
     if number % 7 == 0:
-        product.photographs.append(photograph_confuser(rng, garment, colour))
+        product.photographs.append(photograph_confuser(rng, taught, garment, colour))
     return product
 
 
@@ -190,11 +191,11 @@ def _name_apart(products: list[Product]) -> None:
         product.slug = product.name.lower().replace(" ", "-")
 
 
-def _add_copies(products: list[Product]) -> None:
+def _add_copies(products: list[Product], title: str) -> None:
     """Duplicates as shops have them: a file uploaded twice, shared with another product, or saved again smaller."""
     rng = np.random.default_rng([SEED, 4])
-    ours = [product for product in products if len(product.photographs) < 6 and product.brand == "HUGO"]
-    others = [product for product in products if len(product.photographs) < 6 and product.brand != "HUGO"]
+    ours = [product for product in products if len(product.photographs) < 6 and product.brand == title]
+    others = [product for product in products if len(product.photographs) < 6 and product.brand != title]
     for group, exact_within, exact_across, resaved in ((ours, 4, 6, 4), (others, 10, 16, 16)):
         picked = [group[index] for index in rng.permutation(len(group))[: exact_within + exact_across + resaved]]
         for number, product in enumerate(picked):

@@ -24,6 +24,7 @@ from stages.common.errors import UserError
 from stages.common.params import Params, load_params
 from stages.common.scratch import SCRATCH_ROOT, digest, publish, remove_partials, scratch_folder
 from stages.common.tables import Row, read_table, write_table
+from stages.common.tokens import count_token
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,17 @@ def caption(params: Params, paths: Paths = PATHS) -> list[Row]:
     Raises UserError where there is none, or a caption has the token not exactly once.
     """
     from stages.caption.squares import write_squares
-    from stages.caption.written import read_captions
+    from stages.caption.written import read_captions, tell_unused
 
     remove_partials([paths.captioned])
-    rows = [row for row in read_table(paths.filtered / "manifest.jsonl") if row["file"] and row["large_enough"]]
+    shop = read_table(paths.filtered / "manifest.jsonl")
+    rows = [row for row in shop if row["file"] and row["large_enough"]]
     if not rows:
         raise UserError(f"{paths.filtered}/manifest.jsonl: no picture has a large enough logo (filter.min_logo_width)")
     rows.sort(key=lambda row: str(row["sha256"]))
-    written = read_captions(paths.captions)
+    written = read_captions(paths.captions, click.echo)
+    known, used = ({row["sha256"] for row in some} for some in (shop, rows))
+    tell_unused(paths.captions, written, known, used, click.echo)
     key = digest(params.caption.template, params.brand.token, params.resolution, rows, written)
     folder = scratch_folder("caption", key, paths.scratch)
     shutil.rmtree(folder)
@@ -105,8 +109,9 @@ def add_captions(
 def put_token(text: str, token: str, sha256: str) -> str:
     """The caption with the real token. Raises UserError where it is missing or doubled."""
     filled = text.replace("{token}", token)
-    if filled.count(token) != 1 or text.count("{token}") != 1:
-        raise UserError(f"caption of {sha256}: must name {token} once, has it {filled.count(token)} times: {filled!r}")
+    count = count_token(filled, token)
+    if count != 1 or text.count("{token}") != 1:
+        raise UserError(f"caption of {sha256}: must name {token} once, has it {count} times: {filled!r}")
     return filled
 
 

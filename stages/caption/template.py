@@ -17,9 +17,14 @@ def fill_template(template: str, known: Known) -> str:
 
     Raises UserError where the template has a key that is none of KEYS.
     """
-    for _, key, _, _ in string.Formatter().parse(template):
-        if key is not None and key not in KEYS:
-            raise UserError(f"caption.template: unknown key {{{key}}}; allowed: {', '.join(f'{{{k}}}' for k in KEYS)}")
+    allowed = ", ".join(f"{{{key}}}" for key in KEYS)
+    try:
+        keys = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UserError(f"caption.template = {template!r}: {error}; allowed: {allowed}") from None
+    for _, key, spec, conversion in keys:
+        if key is not None and (key not in KEYS or spec or conversion):
+            raise UserError(f"caption.template: unknown key {{{key}}}; allowed: {allowed}, as they stand here")
     garment = known.garment or "product"
     values: dict[str, Any] = {
         "wearer": f"{known.wearer} wearing a "

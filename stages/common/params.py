@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import YAMLError
 
 from stages.common.errors import UserError
 from stages.common.sampler_params import AttendAndExcite, Composition
@@ -51,8 +51,15 @@ def _no_token(text: str) -> str:
     return text
 
 
-TokenPrompt = Annotated[str, AfterValidator(_one_token)]
-PlainPrompt = Annotated[str, AfterValidator(_no_token)]
+def _no_other_brace(text: str) -> str:
+    if set("{}") & set(text.replace("{token}", "")):
+        raise ValueError("must hold no braces but those of {token}: nothing else is filled in")
+    return text
+
+
+CaptionTemplate = Annotated[str, AfterValidator(_one_token)]
+TokenPrompt = Annotated[str, AfterValidator(_one_token), AfterValidator(_no_other_brace)]
+PlainPrompt = Annotated[str, AfterValidator(_no_token), AfterValidator(_no_other_brace)]
 
 
 class Brand(Section):
@@ -125,7 +132,7 @@ class Filter(Section):
 class Caption(Section):
     """How captions are made."""
 
-    template: TokenPrompt
+    template: CaptionTemplate
 
 
 class Detector(Section):
@@ -255,7 +262,7 @@ class Sample(Section):
 
     prompts: Annotated[list[TokenPrompt], Field(min_length=1)]
     plain_prompts: list[PlainPrompt]
-    negative_prompt: str
+    negative_prompt: PlainPrompt
     images_per_prompt: Count
     steps: Annotated[int, Field(ge=1, le=1000)]
     guidance_scale: Annotated[float, Field(ge=1)]
@@ -424,7 +431,9 @@ def read_yaml(path: Path) -> Any:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file (run from the top of the repository)") from None
-    except (MarkedYAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from stages.common.tokens import whole
+
 
 def _listed(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -47,8 +49,11 @@ class Word:
 
 def words(prompt: str, token: str) -> list[Word]:
     """The prompt's words and punctuation marks in order; the token is one word, whatever it is made of."""
-    pattern = rf"(?P<token>{re.escape(token)})|\w+(?:['’-]\w+)*|[^\w\s]"
-    return [Word(m[0].lower(), m.start(), m.end(), m["token"] is not None) for m in re.finditer(pattern, prompt)]
+    pattern = rf"(?P<token>{whole(token).pattern})|\w+(?:['’-]\w+)*|[^\w\s]"
+    return [
+        Word(m[0].lower(), m.start(), m.end(), m["token"] is not None)
+        for m in re.finditer(pattern, prompt, re.IGNORECASE)
+    ]
 
 
 def content_words(prompt: str, token: str) -> list[Word]:

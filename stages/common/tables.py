@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,22 +16,52 @@ Row = dict[str, Any]
 
 def read_table(path: Path) -> list[Row]:
     """Read a .jsonl file. Raises UserError naming file and line where a row is no JSON object."""
-    rows: list[Row] = []
+    return [row for _, row in read_numbered(path)]
+
+
+def read_numbered(path: Path) -> list[tuple[int, Row]]:
+    """Read a .jsonl file; each row with its line in the file, from 1. Empty lines are skipped.
+
+    Raises UserError naming file and line where the file is missing or no UTF-8, or a row is no JSON object, holds a
+    number that is none (NaN) or has one key twice (json would keep the second value alone).
+    """
+    rows: list[tuple[int, Row]] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file (has the stage before this one run?)") from None
-    for number, line in enumerate(lines, start=1):
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    # No splitlines of text: it also splits where a value holds U+2028 or U+0085, which JSON need not escape.
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_no_number)
+        except UnicodeDecodeError:
+            raise UserError(f"{path}:{number}: no UTF-8 text: save the file as UTF-8") from None
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{number}: not JSON: {error.msg}") from None
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: {error}") from None
+        except RecursionError:
+            raise UserError(f"{path}:{number}: not JSON that can be read: nested too deep") from None
         if not isinstance(row, dict):
             raise UserError(f"{path}:{number}: must be a JSON object")
-        rows.append(row)
+        rows.append((number, row))
     return rows
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return content
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:

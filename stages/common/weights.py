@@ -20,10 +20,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
+from transformers import AddedToken
 
 from stages.common.diffusion import Base
 from stages.common.errors import UserError
 from stages.common.files import replacing, write_file
+from stages.common.tokens import is_word, replace_token
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 EMBEDDINGS_FILE = "learned_embeds.safetensors"
@@ -117,7 +119,19 @@ def embedding_tokens(token: str, vectors: int) -> list[str]:
 
 def spell_out(prompt: str, token: str, vectors: int) -> str:
     """The prompt with all of the token's vectors named, as the pipeline itself expands it."""
-    return prompt.replace(token, " ".join(embedding_tokens(token, vectors)))
+    return replace_token(prompt, token, " ".join(embedding_tokens(token, vectors)))
+
+
+def known_as(base: Base, token: str) -> str | None:
+    """What the base's vocabulary calls a token that it has, None where it has it not.
+
+    CLIP has its words with a mark at their end: "mug" is "mug</w>" there.
+    """
+    pieces = base.tokenizer.tokenize(token)
+    vocabulary = base.tokenizer.get_vocab()
+    if token in vocabulary:
+        return token
+    return str(pieces[0]) if len(pieces) == 1 and pieces[0] in vocabulary else None
 
 
 def add_token(base: Base, token: str, vectors: int) -> int:
@@ -126,10 +140,11 @@ def add_token(base: Base, token: str, vectors: int) -> int:
     Raises UserError where the base knows the token already, since training it would change the base.
     """
     names = embedding_tokens(token, vectors)
-    known = [name for name in names if name in base.tokenizer.get_vocab()]
+    known = [piece for name in names if (piece := known_as(base, name))]
     if known:
         raise UserError(f"brand.token = {token!r}: the base's vocabulary has {known[0]!r} already; choose another one")
-    base.tokenizer.add_tokens(names)
+    # A string alone is looked for anywhere: "hu" would be cut out of "hugo".
+    base.tokenizer.add_tokens([AddedToken(name, single_word=is_word(name)) for name in names])
     old = base.text_encoder.get_input_embeddings().weight
     first = int(base.tokenizer.convert_tokens_to_ids(names[0]))
     rows = torch.zeros(max(first + vectors, len(old)), old.shape[1], dtype=old.dtype, device=old.device)

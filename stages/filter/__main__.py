@@ -49,7 +49,7 @@ def filter_images(params: Params, paths: Paths = PATHS) -> list[Row]:
 
     Raises UserError where no picture is left, or the reference or the keep/drop list is wrong.
     """
-    from stages.filter.decisions import read_decisions
+    from stages.filter.decisions import read_decisions, tell_without_effect
     from stages.filter.findings import find_logos
     from stages.filter.funnel import STEPS, count, write_funnel
     from stages.filter.pictures import write_pictures
@@ -57,7 +57,7 @@ def filter_images(params: Params, paths: Paths = PATHS) -> list[Row]:
 
     remove_partials([paths.filtered])
     rows = read_table(paths.raw / "manifest.jsonl")
-    decisions = read_decisions(paths.decisions)
+    decisions = read_decisions(paths.decisions, click.echo)
     files = {row["sha256"]: paths.raw / row["file"] for row in rows if row["file"]}
     findings = find_logos(params.filter, files, paths.reference)
     if params.filter.matcher == "detector":
@@ -69,6 +69,7 @@ def filter_images(params: Params, paths: Paths = PATHS) -> list[Row]:
     shutil.rmtree(folder)
     (folder / "images").mkdir(parents=True)
     rows = decide(params, rows, findings, decisions)
+    tell_without_effect(paths.decisions, decisions, rows, click.echo)
     write_pictures(folder, rows, files, params.filter.max_megapixels)
     write_table(folder / "manifest.jsonl", rows)
     funnel = count(rows)

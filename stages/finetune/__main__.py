@@ -111,7 +111,7 @@ def decisive_code(method: str) -> list[Path]:
     """The files whose change makes a state of an earlier run stale: the package's without the other methods' own."""
     package, common = Path(__file__).parent, Path(__file__).parents[1] / "common"
     own = [file for file in sorted(package.glob("*.py")) if file.stem not in METHODS or file.stem == method]
-    return [*own, *(common / f"{name}.py" for name in ("diffusion", "machine", "weights"))]
+    return [*own, *(common / f"{name}.py" for name in ("diffusion", "machine", "tokens", "weights"))]
 
 
 def leave_out(method: str, paths: Paths) -> Path:

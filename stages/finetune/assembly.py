@@ -10,6 +10,7 @@ import torch
 
 from stages.common.diffusion import load_base, too_long
 from stages.common.params import Params
+from stages.common.weights import known_as
 from stages.finetune.epoch_log import EpochLog
 from stages.finetune.loop import train
 from stages.finetune.method import load_method
@@ -43,10 +44,16 @@ def fine_tune(
     coverage = logo_coverage(rows, pictures.mask, base.latent_scale)
     settings = params.training(about["method"])
     pictures.mask = weigh_logos(rows, pictures.mask, base.latent_scale, settings.logo_weight)
-    method = load_method(about["method"])(base, params)
+    known = known_as(base, params.brand.token)
+    method = load_method(about["method"])(base, params)  # textual inversion refuses a token that is known
     captions = method.captions(rows)
     cut = too_long(base, [method.prompt(caption) for caption in captions])
     if processes.main:
+        if known:
+            told = f"brand.token = {params.brand.token!r} is in the base's vocabulary ({known!r})"
+            print(
+                f"warning: {told}: what the base draws for it will change; a token of its own is safer", file=sys.stderr
+            )
         if cut:
             print(f"warning: {len(cut)} captions are longer than the text encoder reads: {cut[0]!r}", file=sys.stderr)
         report_coverage(coverage)

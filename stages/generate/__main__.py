@@ -63,7 +63,7 @@ def generate(
     """Draw the prompt once for each seed, as the stage `sample` does, and return the files.
 
     A picture depends on checkpoint, prompt, seed and params.sample alone: the manifest's prompt and seed draw the
-    sampler's own picture. Raises UserError where base or weights are missing, or the prompt is longer than the text
+    sampler's own picture. Raises UserError where base or weights are missing, or a prompt is longer than the text
     encoder reads.
     """
     from stages.common.machine import prepare_machine, resolve_precision

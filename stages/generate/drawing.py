@@ -31,7 +31,7 @@ def draw_prompt(
         base: folder of the base model.
 
     Raises:
-        UserError: base or weights are missing, or the prompt is longer than the text encoder reads.
+        UserError: base or weights are missing, or a prompt is longer than the text encoder reads.
     """
     settings, token = params.sample, params.brand.token
     sampling = Sampling(settings.scheduler, settings.steps, settings.guidance_scale, settings.guidance_share)
@@ -45,6 +45,9 @@ def draw_prompt(
     spelled = spell_out(prompt, token, vectors)
     if too_long(loaded, [spelled]):
         raise UserError(f"the prompt is longer than the text encoder reads: {prompt!r}")
+    if too_long(loaded, [settings.negative_prompt]):
+        told = "the negative prompt (sample.negative_prompt) is longer than the text encoder reads"
+        raise UserError(f"{told}: {settings.negative_prompt!r}")
     text, negative = encode_prompts(loaded, [spelled, settings.negative_prompt])
     steerer = Steerer.of(loaded, base, settings, token, tuned=checkpoint.folder is not None)
     batches = [seeds[start : start + settings.batch_size] for start in range(0, len(seeds), settings.batch_size)]

@@ -8,20 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.files import write_file
-from stages.labels.reading import (
-    Box,
-    Drawn,
-    Entry,
-    Reading,
-    Size,
-    SizeOf,
-    Unreadable,
-    number,
-    numbers,
-    read_json,
-    shown,
-    size_told,
-)
+from stages.common.text_files import Unreadable, shown
+from stages.labels.reading import Box, Drawn, Entry, Reading, Size, SizeOf, number, numbers, read_json, size_told
 from stages.labels.shapes import around, around_runs, pairs_of, turned_about_middle
 
 

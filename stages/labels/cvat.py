@@ -9,20 +9,8 @@ from typing import Any
 import lxml.etree  # type: ignore[import-untyped]
 
 from stages.common.files import write_file
-from stages.labels.reading import (
-    Box,
-    Drawn,
-    Entry,
-    Reading,
-    Size,
-    SizeOf,
-    Unreadable,
-    number,
-    numbers,
-    read_xml,
-    shown,
-    size_told,
-)
+from stages.common.text_files import Unreadable, shown
+from stages.labels.reading import Box, Drawn, Entry, Reading, Size, SizeOf, number, numbers, read_xml, size_told
 from stages.labels.shapes import around, around_ellipse, around_polygon, turned_about_middle
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.common.errors import UserError
-from stages.common.tables import Row, read_table, write_table
-from stages.labels.checks import problems_of_picture, problems_of_row
+from stages.common.label_rows import problems_of_row
+from stages.common.tables import Row, read_numbered, write_table
+from stages.common.text_files import one_line
+from stages.labels.checks import problems_of_picture
 from stages.labels.choice import logo_classes, logos_of, same_boxes
 from stages.labels.formats import READERS, WRITERS
 from stages.labels.pictures import Picture, known_pictures
-from stages.labels.reading import Box, Entry, Reading, Size, one_line
+from stages.labels.reading import Box, Entry, Reading, Size
 
 MOST_TOLD = 20
 """Problems that one line tells; the others are counted."""
@@ -147,22 +149,32 @@ def _place(entry: Entry) -> str:
 
 def _merge(target: Path, rows: dict[str, Row]) -> None:
     """Put the rows into labels.jsonl: what a picture had is replaced, its product kept."""
-    try:
-        old = {str(row.get("sha256")): row for row in read_table(target)} if target.exists() else {}
-    except UnicodeDecodeError:
-        raise UserError(f"{target}: is no UTF-8 text; nothing imported") from None
+    old = _rows_of(target) if target.exists() else {}
     for sha256, row in rows.items():
         row["product"] = old.get(sha256, row).get("product", row["product"])
     merged = old | rows
     write_table(target, [merged[sha256] for sha256 in (*old, *(s for s in sorted(rows) if s not in old))])
 
 
+def _rows_of(path: Path) -> dict[str, Row]:
+    """sha256 -> row of labels.jsonl. Raises UserError where a row is wrong or there twice: one would be lost."""
+    rows: dict[str, Row] = {}
+    for number, row in read_numbered(path):
+        problems = problems_of_row(row)
+        if not problems and row["sha256"] in rows:
+            problems = [f"{row['sha256']} is labelled twice"]
+        if problems:
+            raise UserError(one_line(f"{path}:{number}: {problems[0]} (python -m stages.labels check tells all)"))
+        rows[row["sha256"]] = row
+    return rows
+
+
 def export_labels(format_: str, path: Path, brand: Path) -> int:
     """Write labels.jsonl for a labelling tool, pictures named as in data/filtered; returns how many rows."""
-    rows = read_table(brand / "labels.jsonl")
+    rows = _rows_of(brand / "labels.jsonl")
     boxes = {
-        f"{row['sha256']}.png": ((row["width"], row["height"]), [(b[0], b[1], b[2], b[3]) for b in row["boxes"]])
-        for row in rows
+        f"{sha256}.png": ((row["width"], row["height"]), [(b[0], b[1], b[2], b[3]) for b in row["boxes"]])
+        for sha256, row in rows.items()
     }
     WRITERS[format_](path, boxes)
     return len(rows)

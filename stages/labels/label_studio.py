@@ -10,20 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from stages.common.files import write_file
-from stages.labels.reading import (
-    Box,
-    Drawn,
-    Entry,
-    Reading,
-    Size,
-    SizeOf,
-    Unreadable,
-    number,
-    numbers,
-    read_json,
-    shown,
-    size_told,
-)
+from stages.common.text_files import Unreadable, shown
+from stages.labels.reading import Box, Drawn, Entry, Reading, Size, SizeOf, number, numbers, read_json, size_told
 from stages.labels.shapes import around_ellipse, around_polygon, pairs_of, turned_about_corner
 
 ABOUT_THE_PICTURE = ("choices", "taxonomy", "textarea", "rating", "number", "datetime", "pairwise", "ranker")

@@ -6,7 +6,6 @@ is never dropped, because a picture from which it was dropped would look as if n
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import re
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import lxml.etree  # type: ignore[import-untyped]
+
+from stages.common.text_files import Unreadable, decode, read_bytes, shown
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the upright picture."""
@@ -79,20 +80,7 @@ class Reading:
         self.left.setdefault(what, []).append(which)
 
 
-class Unreadable(Exception):
-    """A file's bytes are no text, no JSON or no XML; the message says why, the reader adds the file's name."""
-
-
-# --- Files and text ---------------------------------------------------------------------------------------------------
-
-BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16: its mark begins with UTF-16's
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-ARCHIVES = ((b"PK\x03\x04", "zip"), (b"\x1f\x8b", "gzip"), (b"7z\xbc\xaf", "7z"), (b"Rar!", "rar"))
+# --- Files -----------------------------------------------------------------------------------------------------------
 
 
 def files_of(folder: Path, suffix: str, reading: Reading) -> list[Path]:
@@ -109,62 +97,6 @@ def files_of(folder: Path, suffix: str, reading: Reading) -> list[Path]:
         elif file.suffix.lower() in (".txt", ".json", ".xml", ".csv"):
             reading.leave("left out, files of another format", inside.as_posix())
     return found
-
-
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes. Raises Unreadable where it is a folder, cannot be opened or is an archive."""
-    if path.is_dir():
-        raise Unreadable("is a folder, a file is needed")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({error.strerror or type(error).__name__})") from None
-    for magic, name in ARCHIVES:
-        if content.startswith(magic):
-            raise Unreadable(f"is a {name} archive: unpack it first")
-    return content
-
-
-def decode(content: bytes) -> str:
-    """Text as UTF-8, UTF-16, UTF-32 (with or without a byte order mark) or, where it is none of them, Windows-1252.
-
-    Raises Unreadable where it is none of these.
-    """
-    try:
-        for mark, encoding in BYTE_ORDER_MARKS:
-            if content.startswith(mark):
-                return content[len(mark) :].decode(encoding)
-        if b"\0" in content[:64]:
-            # Labels begin with ASCII: where the zeros stand tells width and order, as RFC 4627 (section 3) reads JSON.
-            zeros = "".join("x" if byte else "0" for byte in content[:4])
-            wide = {"x000": "utf-32-le", "000x": "utf-32-be"}
-            text = content.decode(wide.get(zeros, "utf-16-be" if zeros.startswith("0") else "utf-16-le"))
-            if "\0" in text:
-                raise Unreadable("is no text (it holds zero bytes)")
-            return text
-        try:
-            return content.decode("utf-8")
-        except UnicodeDecodeError:
-            return content.decode("cp1252")
-    except UnicodeDecodeError as error:
-        raise Unreadable(
-            f"is no text in UTF-8, UTF-16 or Windows-1252 ({error.reason} at byte {error.start})"
-        ) from None
-
-
-def one_line(text: str) -> str:
-    """Text that can be printed anywhere as one line, whatever a foreign file put into its names."""
-    readable = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in readable)
-
-
-def shown(value: Any, most: int = 60) -> str:
-    """A foreign value for a message: its repr, cut."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # whole numbers of more than 4300 digits have no repr
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 # --- JSON and XML -----------------------------------------------------------------------------------------------------

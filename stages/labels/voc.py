@@ -10,19 +10,8 @@ from typing import Any
 import lxml.etree  # type: ignore[import-untyped]
 
 from stages.common.files import write_file
-from stages.labels.reading import (
-    Box,
-    Drawn,
-    Entry,
-    Reading,
-    Size,
-    SizeOf,
-    Unreadable,
-    files_of,
-    numbers,
-    read_xml,
-    size_told,
-)
+from stages.common.text_files import Unreadable
+from stages.labels.reading import Box, Drawn, Entry, Reading, Size, SizeOf, files_of, numbers, read_xml, size_told
 from stages.labels.shapes import around_polygon, pairs_of
 
 

@@ -15,19 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.common.files import write_file
-from stages.labels.reading import (
-    Box,
-    Drawn,
-    Entry,
-    Reading,
-    Size,
-    SizeOf,
-    Unreadable,
-    decode,
-    files_of,
-    read_bytes,
-    shown,
-)
+from stages.common.text_files import Unreadable, decode, read_bytes, shown
+from stages.labels.reading import Box, Drawn, Entry, Reading, Size, SizeOf, files_of
 from stages.labels.shapes import around_polygon
 
 NAMES_FILES = ("classes.txt", "labels.txt", "obj.names", "_darknet.labels")

@@ -100,7 +100,7 @@ def publish_files(rows: list[Row], kept: dict[int, Path], target: Path) -> None:
 PACKAGE = Path(__file__).parent
 COMMON = PACKAGE.parent / "common"
 STEERING = ("attend_and_excite", "composition", "prompt_words", "steering")
-DECISIVE = ("diffusion", "machine", "weights", *STEERING)
+DECISIVE = ("diffusion", "machine", "tokens", "weights", *STEERING)
 CODE = [*sorted(PACKAGE.glob("*.py")), *(COMMON / f"{name}.py" for name in DECISIVE)]
 """The files whose change makes pictures of an earlier run stale."""
 

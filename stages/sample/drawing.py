@@ -98,6 +98,8 @@ def draw_epoch(
     cut = too_long(base, list(spelled.values()))
     if cut:
         raise UserError(f"sample.prompts: longer than the text encoder reads: {cut[0]!r}")
+    if too_long(base, [settings.negative_prompt]):
+        raise UserError(f"sample.negative_prompt: longer than the text encoder reads: {settings.negative_prompt!r}")
     *embedded, negative = encode_prompts(base, [*spelled.values(), settings.negative_prompt])
     text = dict(zip(spelled, embedded, strict=True))
     for rows in missing:

@@ -21,6 +21,7 @@ from transformers.utils import logging
 
 from stages.common.errors import UserError
 from stages.common.tables import Row
+from stages.common.tokens import replace_token
 from stages.score.colours import SHADES, colour_asked
 from stages.score.pictures import Picture
 
@@ -80,7 +81,7 @@ def load_clip(folder: Path) -> Clip | None:
 
 def without_token(prompt: str, token: str) -> str:
     """The prompt as CLIP can know it: "a mug with a <hugo> logo" -> "a mug with a logo"."""
-    return re.sub(r"\s+", " ", prompt.replace(token, " ")).strip()
+    return re.sub(r"\s+", " ", replace_token(prompt, token, " ")).strip()
 
 
 def prompt_alternatives(prompt: str, others: Sequence[str]) -> list[str]:

@@ -3,7 +3,8 @@
 Reads the shop over http (scrape.start_urls and scrape.sitemap_urls; or scrape.storefront, a folder that is served on
 loopback during the crawl, so that the demo's crawl is a real one).
 Writes data/raw/images/<sha256>.<ext>, the bytes as the shop sent them, and data/raw/manifest.jsonl, a row for each
-picture found on a product's page, also for those that were not taken, with the one reason why.
+picture found on a product's page, also for those that were not taken, with the one reason why. A picture of which the
+shop gave no more than a thumbnail is taken, with `thumbnail` true and that as its reason: it is not trained on.
 
 Why raw bytes: any re-encoding here would be in every later number. What is wrong with a file, `filter` finds out.
 
@@ -57,7 +58,7 @@ def scrape(params: Scrape, paths: Paths = PATHS) -> list[Row]:
         crawled, taken = crawl_shop(params, shop, store)
     rows = manifest(params, crawled, taken)
     check(params, crawled, rows, store)
-    write_raw(folder / "raw", rows, taken)
+    write_raw(folder / "raw", rows, store)
     publish(folder / "raw", paths.raw)
     shutil.rmtree(folder)
     report(crawled, rows)

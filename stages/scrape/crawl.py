@@ -29,7 +29,7 @@ from stages.scrape.reader import Reader
 from stages.scrape.robots import refuses_ai
 from stages.scrape.shop import Shop
 from stages.scrape.sitemaps import read_sitemaps
-from stages.scrape.store import Store
+from stages.scrape.store import Fetched, Store
 from stages.scrape.text import normalise
 from stages.scrape.urls import clean_url, is_repetitive, page_key, url_pattern, without_language
 
@@ -43,7 +43,13 @@ GONE = frozenset({"HTTP status 404", "HTTP status 410"})
 """What a shop says of a product that it no longer has."""
 
 
-@dataclass
+LINKS_PER_PAGE = 20
+"""Addresses that are remembered for each page that may be visited: traps name millions. By hand."""
+MOST_TEXTS = 5
+"""Texts of cards that are kept for one page: listings repeat each other."""
+
+
+@dataclass(slots=True)
 class Visit:
     """A page to be visited, and who led there."""
 
@@ -82,15 +88,15 @@ def crawl_shop(params: Scrape, shop: Shop, store: Store) -> tuple[Crawled, list[
     guard = guard_of(params, shop)
 
     async def work(crawler: Crawler) -> tuple[Crawled, list[Taken]]:
-        fetcher = Fetcher(crawler, params, shop, guard, store)
         reader = Reader()
+        fetcher = Fetcher(crawler, params, shop, guard, store, reader)
         reader.start()
         try:
             crawled = await Crawl(fetcher, reader).find_products()
+            named = [p for p in crawled.products if is_named(p, params.name_contains)]
+            taken = await take_pictures(fetcher, [p for p in named if p.url not in crawled.refusing])
         finally:
             reader.close()
-        wanted = [p for p in crawled.products if is_named(p, params.name_contains) and p.url not in crawled.refusing]
-        taken = await take_pictures(fetcher, wanted)
         left = sum(item.fetched.error == OVER_BUDGET for item in taken)
         if left:
             crawled.notes.append(f"stopped at scrape.max_megabytes with {left} pictures not fetched")
@@ -121,8 +127,9 @@ class Crawl:
         self.lost: dict[str, str] = {}
         """Why pages could not be read, by their addresses."""
         self.notes: list[str] = []
-        self.pages = self.drawn_by_script = 0
+        self.pages = self.drawn_by_script = self.forgotten = 0
         self.language = ""
+        self.reading = asyncio.Lock()
         self.copies: set[str] = set()
         """page_keys of other languages' copies of pages that were visited."""
 
@@ -143,6 +150,8 @@ class Crawl:
                     )
                 break
         await self._look_again()
+        if self.forgotten:
+            self.notes.append(f"{self.forgotten} links were one too many for scrape.max_pages, and not followed")
         products = merge_products(self.known.values(), self.language)
         return Crawled(
             products, self.refusing, self.pages, self.lost, self._lost_products(), self.notes, self.drawn_by_script
@@ -161,7 +170,7 @@ class Crawl:
             rules = await self.fetcher.robots.of(start) if urlsplit(start).path in ("", "/") else None
             if rules is not None:
                 sitemaps += [shop.public(clean_url(url, start)) for url in rules.sitemaps]
-        named = await read_sitemaps(self.fetcher, sitemaps)
+        named = await read_sitemaps(self.fetcher, self.reader, sitemaps)
         self.sitemap_pictures = named.pictures
         self.notes += named.notes
         return [visit for visit in map(Visit, [*shop.starts, *named.pages]) if self._is_new(visit)]
@@ -169,6 +178,9 @@ class Crawl:
     def _is_new(self, visit: Visit) -> bool:
         key = page_key(visit.url)
         if key in self.reached or self.fetcher.guard.refusal_of_name(self.fetcher.shop.real(visit.url)):
+            return False
+        if len(self.reached) >= LINKS_PER_PAGE * self.params.max_pages:
+            self.forgotten += 1
             return False
         self.reached.add(key)
         return True
@@ -218,19 +230,27 @@ class Crawl:
 
     async def _visit(self, visit: Visit) -> Page | None:
         """The page, read; None where it could not be had or is none."""
-        answer = await self.fetcher.fetch(visit.url, "page")
-        if answer.error:
-            if answer.error != "forbidden by robots.txt":
-                self.lost[visit.url] = answer.error
+        if self._may_not_be_a_page(await self.fetcher.fetch(visit.url, "page")):
             return None
-        if "html" not in answer.content_type and answer.body.lstrip()[:1] != b"<":
-            return None
-        read = await self.reader.read(answer, self.card_texts[page_key(visit.url)])
+        async with self.reading:  # a wave's pages wait on disk: each of thousands may have 10 MB
+            answer = self.fetcher.store.get(visit.url)
+            if answer is None:
+                self.lost[visit.url] = "no longer on disk"
+                return None
+            read = await self.reader.read(answer, self.card_texts[page_key(visit.url)])
         if read.page is None:
             self.lost[visit.url] = read.error
         elif read.page.product is None:
             self.without_product[page_key(visit.url)] = visit.url
         return read.page
+
+    def _may_not_be_a_page(self, answer: Fetched) -> bool:
+        """Whether nothing came that may be read, which is noted unless it was forbidden."""
+        if answer.error:
+            if answer.error != "forbidden by robots.txt":
+                self.lost[answer.url] = answer.error
+            return True
+        return "html" not in answer.content_type and answer.body.lstrip()[:1] != b"<"
 
     def _leave_copies(self, visit: Visit, page: Page) -> None:
         """Note which other languages' copies need no visit: all but the one in the shop's language, if there is one.
@@ -271,11 +291,12 @@ class Crawl:
     def _follow(self, visit: Visit, page: Page) -> list[Visit]:
         found = []
         for link in page.links:
-            if link.card and link.text:
-                self.card_texts[page_key(link.url)].append(link.text)
             following = Visit(link.url, visit, promising=link.card or link.next_page)
             if not is_repetitive(link.url) and self._is_new(following):
                 found.append(following)
+            key = page_key(link.url)
+            if link.card and link.text and key in self.reached and len(self.card_texts[key]) < MOST_TEXTS:
+                self.card_texts[key].append(link.text)
         return found
 
     async def _look_again(self) -> None:

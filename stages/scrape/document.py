@@ -7,12 +7,10 @@ from collections import defaultdict
 from functools import cached_property
 from typing import Any
 
-import lxml.html  # type: ignore[import-untyped]
-from lxml.etree import ParserError  # type: ignore[import-untyped]
-from lxml.html import HtmlElement
-from w3lib.encoding import html_to_unicode
+from lxml.html import HtmlElement  # type: ignore[import-untyped]
 from w3lib.html import get_base_url
 
+from stages.scrape.html import decoded, parsed
 from stages.scrape.text import normalise, tidy
 from stages.scrape.urls import clean_url, is_action, is_page, page_key, same_page
 
@@ -27,34 +25,23 @@ _FOREIGN = re.compile(
 """Words of classes and ids that mark what is no part of a page's subject: other products, widgets, the frame."""
 LONGEST_ADDRESS = 2000
 """Characters that browsers and servers agree to take."""
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that lxml gives, but does not take."""
 LONGEST_CLASS = 4000
 """Characters of an element's class and id that are looked at, as all that it holds asks for them. By hand."""
-NEW_VOIDS = ("source", "track", "wbr")
-"""Elements without an end that HTML 5 added: lxml, which parses HTML 4, nests what follows in them."""
 
 
 class Document:
     """A parsed page with the few questions that are asked of it again and again."""
 
     def __init__(self, url: str, content_type: str, body: bytes) -> None:
-        """Parse a page's bytes. content_type: the header's value, whose charset wins over the page's own; may be ''."""
-        try:
-            _, text = html_to_unicode(content_type or None, body)
-        except (ValueError, LookupError):  # a charset that is Python's, but no text's
-            text = body.decode("utf-8", "replace")
-        text = text.replace("\0", "")
-        text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text)
-        try:
-            self.root: HtmlElement = lxml.html.document_fromstring(text or "<html></html>")
-        except (ParserError, ValueError):
-            self.root = lxml.html.document_fromstring("<html></html>")
-        unnest_voids(self.root)
-        self.url, self.text = url, text
+        """Parse a page's bytes. content_type: the header's value, whose charset wins over the page's own; may be ''.
+
+        Raises UnreadablePage where the page is too large to be parsed.
+        """
+        self.url, self.text = url, decoded(content_type, body)
+        self.root: HtmlElement = parsed(self.text)
         self._foreign: dict[HtmlElement, bool] = {}
         try:
-            base = clean_url(get_base_url(text, url))
+            base = clean_url(get_base_url(self.text, url))
         except ValueError:  # an address that cannot be taken apart
             base = url
         self.base = base if base.startswith("http") else url
@@ -189,21 +176,6 @@ class Document:
     @cached_property
     def _heading_line(self) -> set[HtmlElement]:
         return set(self.heading.iterancestors()) if self.heading is not None else set()
-
-
-def unnest_voids(root: HtmlElement) -> None:
-    """Put what lxml has nested in elements that hold nothing in HTML 5 behind them, as an HTML 5 parser does."""
-    for void in list(root.iter(*NEW_VOIDS)):
-        parent = void.getparent()
-        if parent is None or not (len(void) or void.text):
-            continue
-        moved = list(void)
-        within, after = _NO_XML.sub("", void.text or ""), _NO_XML.sub("", void.tail or "")
-        void.text, void.tail = None, within
-        last = moved[-1] if moved else void
-        last.tail = _NO_XML.sub("", last.tail or "") + after
-        for place, child in enumerate(moved, parent.index(void) + 1):
-            parent.insert(place, child)
 
 
 def _holds_other_pictures(node: HtmlElement, pictured: dict[HtmlElement, str]) -> bool:

@@ -1,4 +1,7 @@
-"""Which bytes are taken for each picture: those of its largest address that answers; thumbnails are marked as such."""
+"""Which bytes are taken for each picture: those of its largest address that answers; thumbnails are marked as such.
+
+Bytes stay in the store, on disk: a shop's pictures are more than a memory holds.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,18 @@ import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
-from stages.common.images import UnreadableImage, decode, read_header
+from stages.common.images import UnreadableImage, decode
 from stages.scrape.fetch import Fetcher
 from stages.scrape.image_urls import larger_guesses
+from stages.scrape.look import Look, is_thumbnail, look_at
 from stages.scrape.products import Picture, Product
 from stages.scrape.store import Fetched
 from stages.scrape.urls import origin_of
 
 SMALLER_COPY = "smaller copy of"
 OVER_BUDGET = "over scrape.max_megabytes"
-MOST_MEGAPIXELS = 40.0
-"""Above this, pictures are not looked at during the crawl; their bytes are kept all the same."""
+MOST_MEGAPIXELS = 25.0
+"""Above this, pictures are not compared during the crawl, which decodes them; their bytes are kept all the same."""
 SMALLER = 0.65
 """Share of another picture's width below which a picture of the same product may be its thumbnail. By hand: shops
 scale down by a third and more."""
@@ -36,6 +40,11 @@ class Taken:
     product: Product
     picture: Picture
     fetched: Fetched
+    """Without its body."""
+    look: Look | None = None
+    """What its bytes say of themselves, where they are taken."""
+    thumbnail: bool = False
+    """Whether the shop gave no larger copy than a thumbnail."""
 
 
 async def take_pictures(fetcher: Fetcher, products: list[Product]) -> list[Taken]:
@@ -56,8 +65,10 @@ async def take_pictures(fetcher: Fetcher, products: list[Product]) -> list[Taken
         for (product, picture), guessed, answer in zip(part, asked, answers, strict=True):
             if guessed:
                 guesses.learn(picture, won=answer.url in guessed)
-            taken.append(Taken(product, picture, answer))
-    return _without_smaller_copies(taken)
+            look = None if answer.error else look_at(answer.body)
+            small = look is not None and is_thumbnail(look, answer.final_url)
+            taken.append(Taken(product, picture, replace(answer, body=b""), look, small))
+    return _without_smaller_copies(fetcher, taken)
 
 
 class _Guesses:
@@ -77,29 +88,35 @@ class _Guesses:
         (self.won if won else self.lost)[origin_of(picture.urls[0])] += 1
 
 
-def _without_smaller_copies(taken: list[Taken]) -> list[Taken]:
+def _without_smaller_copies(fetcher: Fetcher, taken: list[Taken]) -> list[Taken]:
     """Mark thumbnails that no address gave away: shop systems that name scaled pictures by hashes show both sizes."""
-    of_product: dict[str, list[tuple[int, Taken]]] = defaultdict(list)
+    of_product: dict[str, list[Taken]] = defaultdict(list)
     for item in taken:
-        if not item.fetched.error:
-            of_product[item.product.url].append((_width_of(item.fetched.body), item))
+        if item.look is not None:
+            of_product[item.product.url].append(item)
     copies: dict[int, str] = {}
     for members in of_product.values():
-        widest = max(width for width, _ in members)
-        if not any(0 < width < SMALLER * widest for width, _ in members):
+        widths = [item.look.width for item in members if item.look is not None]
+        if not any(0 < width < SMALLER * max(widths) for width in widths):
             continue
-        thumbnails = [(width, item, _grey_thumbnail(item.fetched.body)) for width, item in members]
-        for width, item, thumbnail in thumbnails:
-            for other_width, other, other_thumbnail in thumbnails:
+        seen = [_grey_thumbnail(_body(fetcher, item)) for item in members]
+        for width, item, thumbnail in zip(widths, members, seen, strict=True):
+            for other_width, other, other_thumbnail in zip(widths, members, seen, strict=True):
                 if 0 < width < SMALLER * other_width and _alike(thumbnail, other_thumbnail):
                     copies[id(item)] = other.fetched.url
                     break
     return [
-        Taken(item.product, item.picture, replace(item.fetched, body=b"", error=f"{SMALLER_COPY} {copies[id(item)]}"))
+        Taken(item.product, item.picture, replace(item.fetched, error=f"{SMALLER_COPY} {copies[id(item)]}"))
         if id(item) in copies
         else item
         for item in taken
     ]
+
+
+def _body(fetcher: Fetcher, item: Taken) -> bytes:
+    """A taken picture's bytes, from disk."""
+    known = fetcher.store.get(item.fetched.url)
+    return known.body if known else b""
 
 
 async def _take(fetcher: Fetcher, picture: Picture, guesses: list[str]) -> Fetched:
@@ -117,7 +134,7 @@ async def _first_good(fetcher: Fetcher, urls: list[str]) -> Fetched:
     answers = []
     for url in urls:
         answer = await fetcher.fetch(url, "picture")
-        if not answer.error and _width_of(answer.body):
+        if not answer.error and look_at(answer.body).width:
             return answer
         answers.append(answer)
         if answer.robots != "allowed":
@@ -127,7 +144,7 @@ async def _first_good(fetcher: Fetcher, urls: list[str]) -> Fetched:
 
 def _is_larger_copy(large: bytes, small: bytes) -> bool:
     """Whether a guessed address gave the same picture, only larger: a shop may answer anything with a placeholder."""
-    return _width_of(large) > _width_of(small) and _alike(_grey_thumbnail(large), _grey_thumbnail(small))
+    return look_at(large).width > look_at(small).width and _alike(_grey_thumbnail(large), _grey_thumbnail(small))
 
 
 def _grey_thumbnail(content: bytes) -> bytes | None:
@@ -140,11 +157,3 @@ def _grey_thumbnail(content: bytes) -> bytes | None:
 
 def _alike(a: bytes | None, b: bytes | None) -> bool:
     return a is not None and b is not None and sum(abs(p - q) for p, q in zip(a, b, strict=True)) / len(a) < ALIKE
-
-
-def _width_of(content: bytes) -> int:
-    """The width in pixels in a picture's header, 0 for what is no picture."""
-    try:
-        return read_header(content).width
-    except UnreadableImage:
-        return 0

@@ -27,6 +27,7 @@ from stages.common.errors import UserError
 from stages.common.params import Scrape
 from stages.scrape.downloader import HOSTS_AT_ONCE, PoliteThrottle
 from stages.scrape.guard import Guard, is_public
+from stages.scrape.reader import Reader
 from stages.scrape.robots import ROBOTS_BYTES, Robots, refuses_ai
 from stages.scrape.shop import STOREFRONT_ORIGIN, Shop
 from stages.scrape.store import Fetched, Kind, Store
@@ -50,10 +51,12 @@ KEPT_HEADERS = ("content-type", "x-robots-tag")
 class Fetcher:
     """Fetches addresses of a shop by the rules of this module."""
 
-    def __init__(self, crawler: Crawler, params: Scrape, shop: Shop, guard: Guard, store: Store) -> None:
+    def __init__(
+        self, crawler: Crawler, params: Scrape, shop: Shop, guard: Guard, store: Store, reader: Reader
+    ) -> None:
         self.engine, self.throttle = crawler.engine, crawler.get_extension(PoliteThrottle)
         self.params, self.shop, self.guard, self.store = params, shop, guard, store
-        self.robots = Robots(self.fetch, self.hold, params.user_agent)
+        self.robots = Robots(self.fetch, reader.robots_text, self.hold, params.user_agent)
         self.bytes, self.counted = 0, set[str]()
         """What came from the network for this crawl, and the addresses that are counted in it."""
         self.limit = asyncio.Semaphore(params.concurrency * HOSTS_AT_ONCE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,8 @@ import lxml.html  # type: ignore[import-untyped]
 from lxml.etree import ParserError  # type: ignore[import-untyped]
 from lxml.html import HtmlElement
 
-from stages.scrape.document import LONGEST_ADDRESS, LONGEST_CLASS, Document, unnest_voids
+from stages.scrape.document import LONGEST_ADDRESS, LONGEST_CLASS, Document
+from stages.scrape.html import unnest_voids
 from stages.scrape.image_urls import ORIGINAL, UNMARKED, Candidates, parse_srcset, picture_key, width_in_url
 from stages.scrape.structured_data import lenient_json
 from stages.scrape.urls import IMAGE_END, SKIPPED_END
@@ -210,9 +212,16 @@ def in_gallery(node: HtmlElement) -> bool:
     for step, above in enumerate((node, *node.iterancestors())):
         if step > GALLERY_STEPS or above.tag in ("body", "main"):
             return False
-        if _GALLERY.search(f"{above.get('class') or ''} {above.get('id') or ''}"[:LONGEST_CLASS]):
+        if (above.get("class") or above.get("id")) and _is_gallery_name(
+            f"{above.get('class') or ''} {above.get('id') or ''}"[:LONGEST_CLASS]
+        ):
             return True
     return False
+
+
+@lru_cache(4096)
+def _is_gallery_name(text: str) -> bool:
+    return bool(_GALLERY.search(text))
 
 
 def _too_small(image: HtmlElement) -> bool:

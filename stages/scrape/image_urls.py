@@ -6,7 +6,7 @@ Shop systems scale pictures down and say so in the address: "-300x400", "?width=
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 _SIZE_END = re.compile(
     r"([-_@.](?:(\d{2,4})x(\d{0,4})|x(\d{2,4})|(\d{3,4})w)(?:_?crop(?:_\w+)?)?(?:@\d(?:\.\d)?x)?)(?=\.\w+$|$)", re.I
@@ -31,6 +31,7 @@ _SIZE_QUERY = re.compile(
     r"sm|sfrm|bgcolor|bg|op_sharpen|strip|optimi[sz]e|v|ver|version|t|ts|timestamp|mode|im|impolicy|imdensity|ixlib|cs)$",
     re.I,
 )
+_VERSION = re.compile(r"^(v|ver|version|t|ts|timestamp)$", re.I)
 _WORD_WIDTH = {
     word: width
     for width, words in {
@@ -56,6 +57,12 @@ _WORD_WIDTH = {
     for word in words.split()
 }
 """Pixels, about, that shop systems mean by these words (WordPress, Shopify, PrestaShop's *_default)."""
+_EASY_THUMBNAIL = re.compile(r"(?<=\.)(jpe?g|png|webp|gif)\.\d{1,4}x\d{1,4}_[\w.,-]*$", re.I)
+"""easy-thumbnails' "name.jpg.200x200_q85.jpg", whose original is "name.jpg"."""
+_HASHED_CACHE = re.compile(r"/cache/(?:[0-9a-f]{2}/[0-9a-f]{2}/)?[0-9a-f]{16,64}[/.]", re.I)
+"""Magento's and sorl's scaled copies; sorl's address tells nothing of the original's."""
+_PROXY = re.compile(r"/(?:_ipx/[^/]*|cdn-cgi/image/[^/]*)(?=/)", re.I)
+"""What Nuxt and Cloudflare put in front of the original's path when they scale it."""
 _WIDTH_QUERY = re.compile(r"^(w|wid|width|sw|imwidth|size|s|resize)$", re.I)
 MOST_GUESSES = 5
 """Addresses to ask for a larger copy of one picture before it is taken as it is: politeness, chosen by hand."""
@@ -70,10 +77,35 @@ UNMARKED, ORIGINAL = 100_000, 1_000_000
 """Stand-ins for widths that no address names: of one without a mark of its size, and of one said to be full."""
 
 
+def unproxied(url: str) -> str:
+    """The original's address where `url` asks Next.js, Nuxt or Cloudflare to scale it; else `url` itself."""
+    parts = urlsplit(url)
+    if parts.path.endswith("/_next/image"):
+        inner = next((value for name, value in parse_qsl(parts.query) if name == "url"), "")
+    elif _PROXY.search(parts.path):
+        inner = _PROXY.split(parts.path, maxsplit=1)[1]
+        inner = inner[1:] if re.match(r"/https?:/", inner) else inner
+    else:
+        return url
+    try:
+        found = urlsplit(urljoin(url, inner))
+    except ValueError:
+        return url
+    return urlunsplit(found) if found.scheme in ("http", "https") and found.hostname else url
+
+
+def is_scaled(url: str) -> bool:
+    """Whether an address says that a shop system has made a smaller copy of a picture."""
+    if unproxied(url) != url or width_in_url(url) < UNMARKED:
+        return True
+    path = urlsplit(url).path
+    return bool(_EASY_THUMBNAIL.search(path) or _HASHED_CACHE.search(path))
+
+
 def picture_key(url: str) -> str:
     """What the addresses of one picture at several sizes have in common."""
-    parts = urlsplit(url)
-    path = unquote(parts.path)
+    parts = urlsplit(unproxied(url))
+    path = _EASY_THUMBNAIL.sub(r"\1", unquote(parts.path))
     path = _SIZE_CACHE.sub("", path)
     path = _SIZE_FOLDER.sub("", path)
     path = _SIZE_PREFIX.sub("", path)
@@ -91,6 +123,9 @@ def width_in_url(url: str) -> int:
         if _WIDTH_QUERY.match(name) and re.match(r"\d{2,4}\b", value):
             return int(re.match(r"\d+", value).group())  # type: ignore[union-attr]
     path = unquote(parts.path)
+    easy = re.search(r"\.(\d{1,4})x\d{1,4}_[\w.,-]*$", path)
+    if easy and _EASY_THUMBNAIL.search(path):
+        return int(easy.group(1))
     found = _SIZE_END.search(path)
     if found:
         return int(next(group for group in found.groups()[1:] if group))
@@ -111,10 +146,14 @@ def width_in_url(url: str) -> int:
 
 def larger_guesses(url: str) -> list[str]:
     """Addresses at which shop systems keep the original of a picture whose address says that it is scaled down."""
-    if width_in_url(url) >= UNMARKED:
+    if not is_scaled(url):
         return []
+    if unproxied(url) != url:
+        return [unproxied(url)]
     parts = urlsplit(url)
     query = urlencode([(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not _SIZE_QUERY.match(k)])
+    if _EASY_THUMBNAIL.search(parts.path):
+        return [urlunsplit((parts.scheme, parts.netloc, _EASY_THUMBNAIL.sub(r"\1", parts.path), "", ""))]
     paths = [_SIZE_WORD_END.sub("", _SIZE_END.sub("", parts.path))]
     for size_folder in (_SIZE_CACHE, _SIZE_FOLDER, _SIZE_PREFIX):
         paths.append(size_folder.sub("", paths[-1]))
@@ -123,7 +162,15 @@ def larger_guesses(url: str) -> list[str]:
             paths.append(re.sub(r"(?<=[-_./])(thumb(nail)?|small|medium)(?=s?[-_./])", better, parts.path, flags=re.I))
     paths.append(re.sub(r"/cache(?=/)", "", paths[0]))
     paths.append(parts.path)
-    guesses = [urlunsplit((parts.scheme, parts.netloc, path, query, "")) for path in paths]
+    versioned = urlencode(
+        [
+            (k, v)
+            for k, v in parse_qsl(parts.query, keep_blank_values=True)
+            if _VERSION.match(k) or not _SIZE_QUERY.match(k)
+        ]
+    )
+    queries = dict.fromkeys((versioned, query))  # a version's own address first: what a shop links to is surely there
+    guesses = [urlunsplit((parts.scheme, parts.netloc, path, q, "")) for path in dict.fromkeys(paths) for q in queries]
     return [guess for guess in dict.fromkeys(guesses) if guess != url][:MOST_GUESSES]
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
-from stages.common.files import write_file
-from stages.common.images import UnreadableImage, read_header
 from stages.common.params import Scrape
 from stages.common.tables import Row, write_table
 from stages.scrape.crawl import Crawled
 from stages.scrape.downloads import Taken
+from stages.scrape.look import Look
 from stages.scrape.products import Product, is_named
+from stages.scrape.store import Store
 
+THUMBNAIL = "thumbnail: the shop gave no full-size picture"
 OTHER_NAME = "name without"
 """Begins the reason of pictures that nobody asked for."""
 
@@ -37,11 +37,11 @@ def rows_of_taken(taken: list[Taken]) -> list[Row]:
             "robots": fetched.robots,
             "drop_reason": fetched.error,
         }
-        if fetched.error is None:
-            try:
-                row |= _content(fetched.body)
-            except UnreadableImage as error:
-                row["drop_reason"] = str(error)
+        if item.look is not None:
+            row |= _content(item.look)
+            row["thumbnail"] = item.thumbnail
+        if item.thumbnail:
+            row["drop_reason"] = THUMBNAIL
         rows.append(row)
     return rows
 
@@ -71,31 +71,30 @@ def _row(product: Product, image_url: str) -> Row:
         "colour": product.colour,
         "category": product.category,
         "robots": "allowed",
+        "thumbnail": False,
         "drop_reason": None,
     }
 
 
-def _content(body: bytes) -> Row:
-    """What a picture's bytes say of themselves. Raises UnreadableImage."""
-    header, sha256 = read_header(body), hashlib.sha256(body).hexdigest()
+def _content(look: Look) -> Row:
+    """What a picture's bytes say of themselves."""
+    if look.header is None:
+        return {"drop_reason": look.reason}
     return {
-        "sha256": sha256,
-        "file": f"images/{sha256}.{header.extension}",
-        "bytes": len(body),
-        "width": header.width,
-        "height": header.height,
-        "exif_orientation": header.exif_orientation,
-        "mode": header.mode,
+        "sha256": look.sha256,
+        "file": f"images/{look.sha256}.{look.header.extension}",
+        "bytes": look.size,
+        "width": look.header.width,
+        "height": look.header.height,
+        "exif_orientation": look.header.exif_orientation,
+        "mode": look.header.mode,
     }
 
 
-def write_raw(folder: Path, rows: list[Row], taken: list[Taken]) -> None:
+def write_raw(folder: Path, rows: list[Row], store: Store) -> None:
     """Write the pictures' bytes under names that only their content decides, and the manifest beside them."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
-    files = {row["sha256"]: folder / row["file"] for row in rows if row["file"]}
-    for item in taken:
-        path = files.get(hashlib.sha256(item.fetched.body).hexdigest())
-        if path is not None and not item.fetched.error:
-            write_file(path, item.fetched.body, durable=False)
+    for sha256, file in {row["sha256"]: row["file"] for row in rows if row["file"]}.items():
+        shutil.copyfile(store.body_path(sha256), folder / file)
     write_table(folder / "manifest.jsonl", rows)

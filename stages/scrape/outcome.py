@@ -11,7 +11,7 @@ from stages.common.params import Scrape
 from stages.common.tables import Row
 from stages.scrape.crawl import Crawled
 from stages.scrape.downloads import SMALLER_COPY
-from stages.scrape.manifest import OTHER_NAME
+from stages.scrape.manifest import OTHER_NAME, THUMBNAIL
 from stages.scrape.products import is_named
 from stages.scrape.store import Store
 
@@ -63,7 +63,9 @@ def _no_pictures(params: Scrape, crawled: Crawled, rows: list[Row]) -> str:
     """What is wrong with the pictures that were asked for; '' for nothing."""
     more, left = _more(crawled), (OTHER_NAME, SMALLER_COPY)
     asked = [row for row in rows if row["robots"] == "allowed" and not (row["drop_reason"] or "").startswith(left)]
-    lost = [row for row in asked if row["drop_reason"]]
+    lost = [row for row in asked if row["drop_reason"] and not row["thumbnail"]]
+    if asked and all(row["thumbnail"] for row in asked):
+        return f"all {len(asked)} pictures are thumbnails: the shop gave no full-size picture{more}"
     if not asked:
         named = sum(is_named(product, params.name_contains) for product in crawled.products)
         reasons = Counter(row["drop_reason"] for row in rows if row["robots"] != "allowed").most_common(1)
@@ -101,7 +103,11 @@ def report(crawled: Crawled, rows: list[Row]) -> None:
         f"{len(crawled.products)} products on {crawled.pages} pages; {taken} pictures taken, {files} different files"
     )
     for reason, count in Counter(row["drop_reason"] for row in rows if row["drop_reason"]).most_common():
-        click.echo(f"  {count} not taken: {reason}")
+        click.echo(f"  {count} {'not to be used' if reason == THUMBNAIL else 'not taken'}: {reason}")
+    full = {row["page_url"] for row in rows if row["sha256"] and not row["thumbnail"]}
+    without = len({row["page_url"] for row in rows if row["thumbnail"]} - full)
+    if without:
+        click.echo(f"  {without} products have no full-size picture, only thumbnails")
     for reason, count in crawled.failures.most_common():
         click.echo(f"  {count} pages not read: {reason}, such as {_example(crawled, reason)}", err=True)
     for note in crawled.notes:

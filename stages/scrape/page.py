@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from stages.scrape.document import Document
 from stages.scrape.links import Link, find_links
-from stages.scrape.page_data import data_of, is_drawn_by_script, links_in, product_in
+from stages.scrape.page_data import is_drawn_by_script, links_in, product_in
 from stages.scrape.product_page import find_product
 from stages.scrape.products import Product
+from stages.scrape.script_data import script_data
 from stages.scrape.structured_data import products_of, schema_nodes
 from stages.scrape.text import normalise
 from stages.scrape.urls import page_key
@@ -32,7 +33,7 @@ class Page:
 
 
 def read_page(url: str, content_type: str, body: bytes, card_texts: Iterable[str] = ()) -> Page:
-    """Read a page.
+    """Read a page. Raises UnreadablePage where it is too large to be parsed.
 
     Args:
         content_type: the header's value; may be ''.
@@ -40,9 +41,9 @@ def read_page(url: str, content_type: str, body: bytes, card_texts: Iterable[str
     """
     document = Document(url, content_type, body)
     empty = is_drawn_by_script(document)  # before pictures in <noscript> are made part of the document
-    nodes, data = schema_nodes(document), data_of(document)
+    nodes, data = schema_nodes(document), list(script_data(document))
     if not products_of(nodes):
-        nodes += product_in(data)
+        nodes += next(filter(None, (product_in(entry, document.url) for entry in data)), [])
     product = find_product(document, nodes, [normalise(text) for text in card_texts])
     robots = ", ".join(document.meta("robots", "emblem"))
     links = find_links(document, nodes, links_in(data))

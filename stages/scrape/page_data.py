@@ -1,7 +1,4 @@
-"""What a page hands to its own script: shops drawn by script often have the product's data in the page all the same.
-
-Read is what Next.js writes, <script id="__NEXT_DATA__">, as it is what shops of this kind have most.
-"""
+"""What a page hands to its own script: shops drawn by script often have the product's data in the page all the same."""
 
 from __future__ import annotations
 
@@ -9,13 +6,14 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from stages.scrape.document import Document
-from stages.scrape.structured_data import Node, lenient_json
+from stages.scrape.structured_data import Node
 from stages.scrape.text import tidy
 
 _PRODUCT_KEY = re.compile(
-    r"^(initial|current|selected|single)?_?(product|item|article|pdp)_?(data|details?|page|info)?$", re.I
+    r"^(initial|current|selected|single)?_?(product|item|article|pdp)_?(data|details?|page|info|[-:/].*)?$", re.I
 )
 _NAME_KEYS = ("name", "title", "productName", "displayName")
 _PICTURE_KEYS = ("images", "image", "media", "gallery", "photos", "pictures", "featuredImage", "mainImage", "imageUrl")
@@ -23,6 +21,8 @@ _ADDRESS_KEYS = ("url", "src", "originalSrc", "original", "full", "large", "href
 _WRAPPERS = ("edges", "nodes", "node", "image", "items", "data", "attributes")
 """Keys that stand around a thing and say nothing of it (GraphQL's, Strapi's)."""
 _LINK_KEYS = ("url", "href", "path", "link", "permalink", "productUrl", "canonicalUrl", "uri")
+_SLUG_KEYS = ("slug", "handle", "urlKey", "url_key", "urlPath", "url_path")
+_SALE_KEYS = ("price", "prices", "priceRange", "price_range", "sku", "variants", "offers", "sellingPrice", "finalPrice")
 MOST_NESTED = 14
 """Levels of data that are searched, as in a gallery's JSON."""
 LEAST_WORDS = 200
@@ -42,30 +42,38 @@ def is_drawn_by_script(document: Document) -> bool:
     return shown < LEAST_WORDS
 
 
-def data_of(document: Document) -> Any:
-    """The page's data as Next.js writes it; None where there is none that can be read."""
-    for script in document.root.iter("script"):
-        if script.get("id") == "__NEXT_DATA__":
-            data = lenient_json(script.text or "")
-            props = data.get("props") if isinstance(data, dict) else None
-            return props.get("pageProps", props) if isinstance(props, dict) else None
-    return None
+def product_in(data: Any, url: str) -> list[Node]:
+    """The product that the page at `url` is about, none or one: the outermost thing that is called one and has a name.
 
-
-def product_in(data: Any) -> list[Node]:
-    """The product that the data is about, none or one: the outermost thing that is called one and has a name."""
+    Called one is what its key calls so, or what is sold at the page's own address: Nuxt's keys are often numbers.
+    """
     waiting: deque[tuple[str, Any, int]] = deque([("", data, 0)])
     while waiting:
         key, value, depth = waiting.popleft()
         if not isinstance(value, dict) or depth > MOST_NESTED:
             continue
         called = bool(_PRODUCT_KEY.match(key)) or value.get("__typename") == "Product"
-        if called or (depth == 0 and "price" in value):
+        if called or (depth == 0 and "price" in value) or (_is_sold(value) and _is_at(value, url)):
             node = _product(value)
             if node is not None:
                 return [node]
         waiting.extend((name, entry, depth + 1) for name, entry in value.items())
     return []
+
+
+def _is_sold(value: dict[str, Any]) -> bool:
+    return any(key in value for key in _SALE_KEYS)
+
+
+def _is_at(value: dict[str, Any], url: str) -> bool:
+    """Whether a thing's own address, or the last part of it, is the page's."""
+    last = unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1].removesuffix(".html")
+    said = [value[key] for key in (*_LINK_KEYS, *_SLUG_KEYS) if isinstance(value.get(key), str)]
+    return bool(last) and any(
+        unquote(urlsplit(address).path).rstrip("/").rsplit("/", 1)[-1].removesuffix(".html") == last
+        for address in said
+        if "[" not in address
+    )
 
 
 def _product(value: dict[str, Any]) -> Node | None:

@@ -1,4 +1,4 @@
-"""The process that parses pages: what a shop writes may take its time and its memory, but never the crawl's.
+"""The process that parses what a shop sends: that may take its time and its memory, but never the crawl's.
 
 Reads pickled tasks from stdin and answers each on stdout, until stdin ends. A page that takes more than its seconds of
 computing ends the process (by SIGPROF, which needs no line of Python to be reached); `reader` starts another one.
@@ -13,22 +13,30 @@ import signal
 import struct
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import IO, Any
+from dataclasses import dataclass, replace
+from typing import IO, Any, Literal
 
+from stages.scrape.html import UnreadablePage
 from stages.scrape.page import Page, read_page
+from stages.scrape.robots import NotRobots, robots_text
+from stages.scrape.sitemap_file import Sitemap, read_sitemap
+from stages.scrape.store import Fetched
 
 MOST_MEMORY = 640 * 2**20
 """Bytes of address space of this process, of which it has 100 MB before the first page; by hand: 2 MB of nothing but
 cards take 300 MB, and a real page of that size a third."""
+ENOUGH_MEMORY = 250 * 2**20
+"""Bytes that this process has ever had at once after which it ends: freed memory seldom goes back. By hand, above what
+real pages take."""
 LENGTH = struct.Struct(">Q")
 """What stands before each message on the pipe: its length."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A page to be read."""
+    """Something to be read."""
 
+    kind: Literal["page", "sitemap", "robots"]
     url: str
     content_type: str
     body: bytes
@@ -39,10 +47,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Answer:
-    """A page that was read, or why it could not be."""
+    """What was read, or why it could not be."""
 
     page: Page | None = None
+    sitemap: Sitemap | None = None
+    robots: str | None = None
+    """The text of a robots.txt."""
     error: str = ""
+    last: bool = False
+    """Whether the process ends, as what it has read has left it with much memory."""
 
 
 def send(pipe: IO[bytes], message: Any) -> None:
@@ -64,10 +77,16 @@ def receive(pipe: IO[bytes]) -> Any:
 
 
 def answer_to(task: Task) -> Answer:
-    """Read a page within its time."""
+    """Read what the task names within its time."""
     signal.setitimer(signal.ITIMER_PROF, task.seconds)
     try:
+        if task.kind == "sitemap":
+            return Answer(sitemap=read_sitemap(Fetched(task.url, task.url, body=task.body)))
+        if task.kind == "robots":
+            return Answer(robots=robots_text(task.body))
         return Answer(read_page(task.url, task.content_type, task.body, task.card_texts))
+    except (UnreadablePage, NotRobots) as error:
+        return Answer(error=str(error))
     except Exception as error:  # whatever a page can bring a parser to
         return Answer(error=f"cannot be parsed ({type(error).__name__})")
     finally:
@@ -88,4 +107,10 @@ def main() -> None:
             task = receive(tasks)
         except EOFError:
             return
-        send(answers, answer_to(task))
+        answer = answer_to(task)
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        answer = replace(answer, last=used > ENOUGH_MEMORY)
+        send(answers, answer)
+        if answer.last:
+            return
+        del task, answer

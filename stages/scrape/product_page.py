@@ -45,7 +45,8 @@ _EDITORIAL = re.compile(
     r"stores|contact|authors?|tags?|events?|recipes?)([/_.-]|$)",
     re.I,
 )
-_OG_PRODUCTS = ("product", "og:product", "product.item", "product.group")
+_OG_PRODUCTS = ("product", "og:product", "product.item")
+"""Not product.group, which Shopify's older themes say of every collection."""
 HEADING_STEPS = 7
 """Elements around a product's heading within which its price stands; by hand, further out stand other products'."""
 ENOUGH_POINTS = 3
@@ -209,6 +210,7 @@ def _main_product(document: Document, found: list[Node], structure: Structure) -
         at_this_page(node) or has_heading(node) or normalise(node.text("name")) in normalise(document.title)
         for node in chosen
     )
+    one_declared |= len({normalise(node.text("name")) for node in named}) == 1 and _og_type(document) in _OG_PRODUCTS
     if structure.lists and not (structure.own_buy or structure.own_price or one_declared):
         return None
     best = max(chosen, key=lambda n: (bool(at_this_page(n)), len(n.values)))
@@ -225,6 +227,10 @@ def _main_product(document: Document, found: list[Node], structure: Structure) -
     return Node(best.types, merged)
 
 
+def _og_type(document: Document) -> str:
+    return next(iter(document.meta("og:type")), "").lower()
+
+
 def _og_title(document: Document) -> str:
     return tidy(next(iter(document.meta("og:title")), ""))
 
@@ -238,13 +244,13 @@ def _is_product_by_page(document: Document, structure: Structure, card_texts: li
 
     The weights are chosen by hand, so that the shop systems of the tests, which differ in all of these, are read.
     """
-    og_type = next(iter(document.meta("og:type")), "").lower()
+    og_type = _og_type(document)
     has_picture = bool(structure.gallery) or bool(document.meta("og:image"))
     name = normalise(document.name or _og_title(document))
     if not name or not has_picture:
         return False
     declared = og_type in _OG_PRODUCTS and normalise(_og_title(document)) in (name, "")
-    if declared and not structure.paging:
+    if declared and (not structure.paging or _og_title(document)):
         return True
     if structure.lists:
         return False

@@ -1,4 +1,4 @@
-"""Reads pages in a process of its own, within a time that each of them has."""
+"""Reads pages, sitemaps and robots.txt in a process of its own, within a time that each of them has."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from stages.scrape.page_worker import Answer, Task, receive, send
+from stages.scrape.robots import NotRobots
 from stages.scrape.store import Fetched
 
 PAGE_SECONDS = 10.0
@@ -32,15 +33,29 @@ class Reader:
 
     async def read(self, answer: Fetched, card_texts: list[str]) -> Answer:
         """What was fetched, read as a page; X-Robots-Tag counts as the page's robots tag does."""
-        task = Task(
-            answer.final_url, answer.headers.get("content-type", ""), answer.body, list(card_texts), self.seconds
+        content_type = answer.headers.get("content-type", "")
+        read = await self._read(
+            Task("page", answer.final_url, content_type, answer.body, list(card_texts), self.seconds)
         )
-        async with self.one_at_a_time:
-            read = await asyncio.to_thread(self.ask, task)
         if read.page is not None:
             tags = [read.page.robots, answer.headers.get("x-robots-tag", "")]
             read.page.robots = ", ".join(filter(None, tags))
         return read
+
+    async def read_sitemap(self, answer: Fetched) -> Answer:
+        """What was fetched, read as a sitemap."""
+        return await self._read(Task("sitemap", answer.final_url, "", answer.body, [], self.seconds))
+
+    async def robots_text(self, body: bytes) -> str:
+        """The text of a robots.txt. Raises NotRobots where it is none, or takes too long to be read."""
+        read = await self._read(Task("robots", "", "", body, [], self.seconds))
+        if read.robots is None:
+            raise NotRobots(read.error)
+        return read.robots
+
+    async def _read(self, task: Task) -> Answer:
+        async with self.one_at_a_time:
+            return await asyncio.to_thread(self.ask, task)
 
     def start(self) -> None:
         """Start the process: it is up when the first page is there."""
@@ -74,6 +89,8 @@ class Reader:
                 process.kill()
             found = receive(process.stdout)
             assert isinstance(found, Answer)
+            if found.last:
+                self.end()
             return found
         except (EOFError, BrokenPipeError):
             self.end()

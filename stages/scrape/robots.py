@@ -26,6 +26,10 @@ REFUSING_TAGS = frozenset({"noai", "noimageai", "noimageindex"})
 """What img2dataset honours too, but for noindex, which is said of pages that search engines shall not list."""
 
 
+class NotRobots(ValueError):
+    """A robots.txt that cannot be had, and the reason."""
+
+
 class Robots:
     """robots.txt of every host, asked for once (RFC 9309: none allows all, one that cannot be had forbids all).
 
@@ -36,11 +40,19 @@ class Robots:
     def __init__(
         self,
         fetch: Callable[[str, Kind], Awaitable[Fetched]],
+        read: Callable[[bytes], Awaitable[str]],
         hold: Callable[[str, float], None],
         agent: str,
     ) -> None:
-        """fetch: get an address; hold: ask an origin no more often than every so many seconds; agent: who asks."""
-        self.fetch, self.hold, self.agent = fetch, hold, agent.split("/")[0]
+        """Know no rules yet.
+
+        Args:
+            fetch: gets an address.
+            read: gives a robots.txt's text, as `robots_text` does.
+            hold: asks an origin no more often than every so many seconds from now on.
+            agent: who asks.
+        """
+        self.fetch, self.read, self.hold, self.agent = fetch, read, hold, agent.split("/")[0]
         self.rules: dict[str, asyncio.Task[Protego | None]] = {}
         self.unreachable: dict[str, str] = {}
 
@@ -64,8 +76,8 @@ class Robots:
         none_there = answer.status is not None and 400 <= answer.status < 500 and answer.status != 429
         try:
             if answer.error and not none_there:
-                raise ValueError(answer.error)
-            rules = Protego.parse("" if none_there else robots_text(answer.body))
+                raise NotRobots(answer.error)
+            rules = Protego.parse("" if none_there else await self.read(answer.body))
             delay = rules.crawl_delay(self.agent)
         except ValueError as error:
             self.unreachable[origin] = str(error)
@@ -82,25 +94,25 @@ class Robots:
 def robots_text(body: bytes) -> str:
     """The text of a robots.txt in whatever form it came: packed, with a BOM, in UTF-16, within a page of HTML.
 
-    Raises ValueError where it is none.
+    Raises NotRobots where it is none.
     """
     if body[:2] == b"\x1f\x8b":
         try:
             unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
             body = unpacker.decompress(body, ROBOTS_BYTES + 1)
         except zlib.error:
-            raise ValueError("packed in a way that cannot be read") from None
+            raise NotRobots("packed in a way that cannot be read") from None
         if not unpacker.eof and len(body) <= ROBOTS_BYTES:
-            raise ValueError("its end is missing")
+            raise NotRobots("its end is missing")
     if len(body) > ROBOTS_BYTES:
-        raise ValueError(f"larger than {ROBOTS_BYTES // 2**10} KB")
+        raise NotRobots(f"larger than {ROBOTS_BYTES // 2**10} KB")
     encoding, mark = read_bom(body)
     if encoding is None and body[:200].count(0) > len(body[:200]) // 4:
         encoding = "utf-16-be" if body[:1] == b"\0" else "utf-16-le"
     text = body[len(mark or b"") :].decode(encoding or "utf-8", "replace")
     strange = sum(1 for c in text if c == "\ufffd" or not (c.isprintable() or c.isspace()))
     if "\0" in text or strange > MOST_STRANGE * len(text):
-        raise ValueError("no text")
+        raise NotRobots("no text")
     if text.lstrip()[:1] == "<":
         try:
             text = "\n".join(lxml.html.document_fromstring(text).itertext())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 from itertools import pairwise
 from urllib.parse import parse_qsl, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -36,10 +37,13 @@ _TRACKING = re.compile(
     re.I,
 )
 """Names of parameters that say who comes from where, not what is shown: of advertisers, sessions and Shopify."""
+REMEMBERED = 20_000
+"""Addresses whose parts are remembered: cards, links and galleries ask for those of one page again and again."""
 LONGEST_URL, MOST_SEGMENTS, MOST_REPEATS = 1500, 16, 3
 """Characters, parts of a path, and how often one part may come again in an address that a shop means. By hand."""
 
 
+@lru_cache(REMEMBERED)
 def clean_url(url: str, base: str = "") -> str:
     """An absolute address, percent-encoded, without fragment, user name and control characters; '' for no address."""
     text = "".join(c for c in url if ord(c) > 31).strip()
@@ -95,6 +99,7 @@ def _plain(word: str) -> str:
     return word.lower().replace("-", "").replace("_", "")
 
 
+@lru_cache(REMEMBERED)
 def page_key(url: str) -> str:
     """What two addresses of the same page have in common."""
     parts = urlsplit(url)

@@ -57,7 +57,7 @@ def train_detector(params: Params, paths: Paths = PATHS) -> Path:
 
     precision = resolve_precision(params.detector.precision, prepare_machine(), "detector.precision")
     params = params.changed("detector", precision=precision)
-    sources = labelled_set(paths.labels, paths.extra, paths.raw, paths.filtered)
+    sources = labelled_set(paths.labels, paths.extra, paths.raw, paths.filtered, click.echo)
     training, held_out = split_by_product(sources, params.detector.holdout, params.seed)
     folder = scratch_folder(
         "train_detector", digest(decisive_params(params), [s.sha256 for s in sources]), paths.scratch

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,60 @@ def test_all_bad_hand_captions_are_reported_at_once(tmp_path: Path) -> None:
         read_captions(tmp_path / "captions.csv")
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (f"{'a' * 64},a {{colour}} shirt with a {{token}} logo", "line 2: has a brace beside {token}"),
+        (f"{'a' * 64},a {{{{token}}}} logo", "line 2: has a brace beside {token}"),
+        (f"{'a' * 64},a {{Token}} logo", "line 2: has {token} 0 times"),
+        (f"{'g' * 64},a {{token}} logo", "line 2: no sha256"),
+        (f"{'a' * 64}.png,a {{token}} logo", "line 2: no sha256"),
+        (f"{'a' * 64}", "line 2: has {token} 0 times"),
+        (f"{'a' * 64},a {{token}} shirt, red", "line 2: 3 values for 2 columns"),
+        (f"# a note\n{'a' * 64},a {{token}} logo", "line 2: no sha256"),
+    ],
+)
+def test_a_hand_caption_that_is_not_understood_is_named_by_its_line(line: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text(f"sha256,caption\n{line}\n")
+    with pytest.raises(UserError, match=re.escape(told)):
+        read_captions(tmp_path / "captions.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_hand_caption_is_read_in_full_whatever_its_encoding(encoding: str, tmp_path: Path) -> None:
+    line = f'sha256;caption\r\n{"A" * 64};"the boss’s {{token}}, ""new""; red"\r\n'
+    (tmp_path / "captions.csv").write_bytes(line.encode(encoding))
+    assert read_captions(tmp_path / "captions.csv") == {"a" * 64: 'the boss’s {token}, "new"; red'}
+
+
+def test_captions_of_no_picture_are_counted_and_said(
+    params: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One for the picture that is trained on, one for a picture that is not, one for none of the shop."""
+    row = filtered(tmp_path / "filtered")
+    (tmp_path / "brand").mkdir()
+    lines = [f"{sha256},a {{token}} logo" for sha256 in (row["sha256"], "cd" * 32, "ef" * 32)]
+    (tmp_path / "brand/captions.csv").write_text("\n".join(["sha256,caption", *lines]) + "\n")
+    run(params, tmp_path)
+    told = capsys.readouterr().out
+    assert f"captions of no picture of the shop: 1 ({'ef' * 32})" in told
+    assert f"captions of pictures that are not trained on (data/filtered): 1 ({'cd' * 32})" in told
+
+
+def test_a_token_within_a_word_is_no_second_token() -> None:
+    assert put_token("a hugo shirt with a {token} logo", "hu", "ab") == "a hugo shirt with a hu logo"
+    with pytest.raises(UserError, match="must name hu once, has it 2 times"):
+        put_token("a HU shirt with a {token} logo", "hu", "ab")
+    with pytest.raises(UserError, match="must name hu once, has it 0 times"):
+        put_token("a {token}shirt", "hu", "ab")
+
+
 def test_an_unknown_word_in_the_template_is_an_error() -> None:
     with pytest.raises(UserError, match=r"unknown key \{season\}"):
         fill_template("a {season} {garment} with a {token} logo", Known(None, None, None, None))
+    for template in ("a {garment", "a } {token}", "a {garment!x}", "a {} {token}", "a {garment:>9}", "{garment[0]}"):
+        with pytest.raises(UserError, match=r"caption.template.*allowed: \{wearer\}"):
+            fill_template(template, Known(None, None, None, None))
 
 
 def test_a_models_caption_gets_the_logo_once() -> None:

@@ -50,7 +50,15 @@ def test_small_floats_are_numbers(tmp_path: Path, written: str) -> None:
         (r"epochs: 30", "epochs: 31", "finetune.dreambooth.*epochs = 31 must be a multiple of save_every = 6"),
         (r"scheduler: dpm\+\+", "scheduler: dpmpp", "sample.scheduler = 'dpmpp': must be 'dpm"),
         (r"a bag with a \{token\} logo", "a bag", r"sample.prompts.3 = 'a bag': must contain \{token\} exactly once"),
+        (
+            r"a bag with a \{token\} logo",
+            "a {colour} bag with a {token} logo",
+            r"sample.prompts.3 = .*: must hold no braces but those of \{token\}",
+        ),
+        (r'class_caption: "a \{token\}', 'class_caption: "a {{token}}', "class_caption = .*: must hold no braces but"),
+        (r'negative_prompt: ""', 'negative_prompt: "{token}"', r"negative_prompt = '\{token\}': must not contain"),
         (r"seed: 20", "seed: [", "not readable as YAML"),
+        (r"seed: 20", "seed: 20\0", "not readable as YAML: .*special characters are not allowed"),
         (r"    prior_weight: 0.0", "    prior_weight: 0.5", "finetune.dreambooth.*prior_images = 0 must be at least 1"),
         (r"seed: 20", "methods: [lora]\nseed: 20", "methods = .*unknown key.*finetune.<method>.epochs = 0"),
         (
@@ -82,6 +90,22 @@ def test_a_mistake_in_the_grid_is_one_line(tmp_path: Path, pattern: str, replace
     with pytest.raises(UserError, match=said) as error:
         load_params(changed(tmp_path, pattern, replacement))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_parameters_in_another_encoding_are_read_or_refused(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(TEXT.replace("seed: 20 ", "seed: 20 # é", 1).encode(encoding, "replace"))
+    if encoding == "utf-8-sig":
+        assert load_params(path).seed == 20
+    else:
+        with pytest.raises(UserError, match="params.yaml: not readable as YAML: 'utf-8' codec"):
+            load_params(path)
+
+
+def test_a_folder_in_place_of_parameters_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read .Is a directory."):
+        load_params(tmp_path)
 
 
 def test_values_of_a_grid_that_do_not_go_together_are_no_mistake_before_it_is_run(tmp_path: Path) -> None:

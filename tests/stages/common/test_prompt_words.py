@@ -56,3 +56,9 @@ def test_a_words_place_is_where_it_stands() -> None:
     prompt = f"A woman's hat,  with a {TWO} logo"
     found = content_words(prompt, TWO)
     assert [prompt[word.start : word.end] for word in found] == ["woman's", "hat", TWO, "logo"]
+
+
+def test_a_token_within_a_word_is_none() -> None:
+    assert [word.is_token for word in content_words("a hugo shirt with a hu logo", "hu")] == [False, False, True, False]
+    assert split_prompt("a hugo shirt with a hu logo", "hu") == ("a hugo shirt", "a hu logo")
+    assert split_prompt("a hugo shirt", "hu") == ("a hugo shirt", None)

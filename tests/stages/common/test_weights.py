@@ -87,7 +87,23 @@ def test_a_token_that_the_base_knows_is_refused(tmp_path: Path) -> None:
     base = load_base(write_tiny_base(tmp_path / "base"), torch.device("cpu"))
     with pytest.raises(UserError, match="vocabulary has 'logo</w>' already"):
         add_token(base, "logo</w>", 1)
+    for word in ("logo", "Logo", "MUG"):  # CLIP has them with a mark at their end, in lower case
+        with pytest.raises(UserError, match=f"brand.token = '{word}': .* vocabulary has '{word.lower()}</w>' already"):
+            add_token(base, word, 1)
     before = base.text_encoder.get_input_embeddings().weight.clone()
     first = add_token(base, "<hugo>", 3)
     assert torch.equal(base.text_encoder.get_input_embeddings().weight[:first], before)
     assert base.tokenizer(spell_out("a <hugo> hat", "<hugo>", 3)).input_ids[2:5] == [first, first + 1, first + 2]
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+@pytest.mark.parametrize("token", ["hu", "<hugo>"])
+def test_a_token_replaces_whole_tokens_and_no_letters_within_words(token: str, vectors: int, tmp_path: Path) -> None:
+    base = load_base(write_tiny_base(tmp_path / "base"), torch.device("cpu"))
+    words = "a hugo shirt, shirthu hu2"
+    before = base.tokenizer(words).input_ids
+    first = add_token(base, token, vectors)
+    assert base.tokenizer(spell_out(words, token, vectors)).input_ids == before
+    ids = base.tokenizer(spell_out(f"a hugo shirt with a {token}, ({token.upper()})", token, vectors)).input_ids
+    new = list(range(first, first + vectors))
+    assert [number for number in ids if number >= first] == new * 2

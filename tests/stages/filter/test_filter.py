@@ -231,13 +231,51 @@ def test_no_logo_at_all_is_an_error(params: Params, tmp_path: Path) -> None:
     [
         ("sha,decision\n", "first line"),
         (f"sha256,decision\n{'a' * 64},perhaps\n", "keep or drop"),
-        (f"sha256,decision\n{'a' * 64},keep\n{'a' * 64},drop\n", "to be kept and to be dropped"),
+        (f"sha256,decision\n{'a' * 64},keep\n{'a' * 64},drop\n", "line 3: .* to be kept and to be dropped"),
+        ("", "first line"),
+        (f"sha256,decision,reason\n{'g' * 64},drop,\n", "line 2: is 'ggg"),
+        (f"sha256,decision,reason\n{'a' * 64},drop,blurred, dark\n", "line 2: 4 values for 3 columns"),
+        (
+            f'sha256,decision,reason\n{"a" * 64},drop,"blurred\n{"b" * 64},drop,"dark"\n',
+            "line 2: quotes are not in pairs",
+        ),
+        (
+            f'sha256,decision,reason\n{"a" * 64},drop,"blurred\n{"b" * 64},drop,dark"\n',
+            "line 2: quotes are not in pairs",
+        ),
+        (f"sha256,decision,decision\n{'a' * 64},keep,drop\n", "'decision' is there twice"),
+        (f"sha256,decision\n{'a' * 64}\n", "line 2: .*, ''"),
+        (f"sha256,decision\n{'a' * 64},drop\0\n", "line 2: holds the character"),
     ],
 )
 def test_a_bad_keep_drop_list_is_reported_with_its_line(text: str, wrong: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(UserError, match=wrong):
         read_decisions(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_keep_drop_list_of_any_encoding_is_read_or_refused(encoding: str, tmp_path: Path) -> None:
+    line = f"sha256;decision;reason\r\n{'A' * 64}; DROP ;it’s not ours, sadly\r\n"
+    (tmp_path / "list.csv").write_bytes(line.encode(encoding))
+    if encoding == "cp1252":
+        with pytest.raises(UserError, match=r"list.csv: line 2 is no UTF-8 .byte 0x92; Windows-1252"):
+            read_decisions(tmp_path / "list.csv")
+    else:
+        assert read_decisions(tmp_path / "list.csv") == {"a" * 64: ("drop", "it’s not ours, sadly")}
+
+
+def test_decisions_without_effect_are_counted_and_said(
+    params: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A decision on no picture, and a picture to be kept that is half a file."""
+    rows = [row_of(photograph(1, 0.5), "p", "1", tmp_path / "raw")]
+    rows.append(row_of(photograph(2, 0.5)[:-900], "q", "2", tmp_path / "raw"))
+    wrong = ("0" if rows[0]["sha256"][0] != "0" else "1") + rows[0]["sha256"][1:]
+    run(params, tmp_path, rows, f"{wrong},drop,blurred\n{rows[0]['sha256']},keep,\n{rows[1]['sha256']},keep,\n")
+    told = capsys.readouterr().out
+    assert f"decisions on no picture of the shop: 1 ({wrong})" in told
+    assert f"to be kept, but not usable: 1 ({rows[1]['sha256']}: truncated file)" in told
 
 
 def test_the_detector_as_matcher_needs_a_detector(params: Params, tmp_path: Path) -> None:

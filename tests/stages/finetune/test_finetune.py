@@ -268,3 +268,15 @@ def test_a_state_depends_on_its_own_methods_code_alone() -> None:
     for method in METHODS:
         assert names[method] & {f"{other}.py" for other in METHODS} == {f"{method}.py"}
         assert {"loop.py", "trainer.py", "noise.py", "diffusion.py", "weights.py"} < names[method]
+
+
+def test_a_token_that_the_base_knows_is_said_or_refused(
+    data: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DreamBooth may take a rare word, which its user must know; textual inversion would put its vector over it."""
+    params = small_params(epochs=2, save_every=2)
+    params = params.model_copy(update={"brand": params.brand.model_copy(update={"token": "mug"})})
+    run_finetune("dreambooth", params, tmp_path, data, base)
+    assert "warning: brand.token = 'mug' is in the base's vocabulary ('mug</w>')" in capsys.readouterr().err
+    with pytest.raises(UserError, match="brand.token = 'mug': the base's vocabulary has 'mug</w>' already"):
+        run_finetune("textual_inversion", params, tmp_path, data, base)

@@ -156,6 +156,9 @@ def test_artifacts_name_methods_and_checkpoints(models: Path, tmp_path: Path) ->
 def test_a_prompt_that_is_too_long_is_refused(params: Params, base: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="longer than the text encoder reads"):
         generate("blue " * 60, Checkpoint("lora", 0, None), params, [1], Paths(base=base, generated=tmp_path))
+    params = params.changed("sample", negative_prompt="blurry " * 60)
+    with pytest.raises(UserError, match=r"the negative prompt .sample\.negative_prompt. is longer than"):
+        generate("a mug", Checkpoint("lora", 0, None), params, [1], Paths(base=base, generated=tmp_path))
 
 
 def test_a_checkpoint_of_an_experiment_comes_from_the_cache(models: Path, tmp_path: Path) -> None:

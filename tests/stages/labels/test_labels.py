@@ -178,3 +178,19 @@ def test_the_labels_of_this_repository_are_good(tmp_path: Path) -> None:
 def test_a_sha256_is_found_in_what_tools_make_of_a_name() -> None:
     assert sha256_in(f"task_1/8f3a12bc-{A}.JPG") == A
     assert sha256_in("holiday.jpg") is None
+
+
+@pytest.mark.parametrize("wrong", [label(A, []), {"sha256": B}, label(C, [[5, 5, 1, 1]]), {}])
+def test_labels_that_are_wrong_are_neither_exported_nor_merged_over(
+    wrong: Row, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A row that is there twice, or without a sha256, would be lost in silence."""
+    brand, raw = folders
+    export_labels("coco", tmp_path / "good.json", brand)
+    write_table(brand / "labels.jsonl", [label(A, [[1, 2, 30, 40]]), wrong])
+    before = (brand / "labels.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"labels.jsonl:2: "):
+        export_labels("coco", tmp_path / "out.json", brand)
+    with pytest.raises(UserError, match=r"labels.jsonl:2: "):
+        import_labels("coco", tmp_path / "good.json", brand, raw)
+    assert (brand / "labels.jsonl").read_bytes() == before

@@ -246,6 +246,8 @@ def test_missing_checkpoints_and_overlong_prompts_are_one_line_each(models: Path
     long = {"prompts": ["a {token} " + "blue " * 60]}
     with pytest.raises(UserError, match="longer than the text encoder reads"):
         draw(small_params(sample=long), models, base, tmp_path)
+    with pytest.raises(UserError, match=r"sample\.negative_prompt: longer than the text encoder reads: 'blurry"):
+        draw(small_params(sample={"negative_prompt": "blurry " * 60}), models, base, tmp_path)
 
 
 def test_a_method_that_is_left_out_has_an_empty_table_and_the_bases_sheet(base: Path, tmp_path: Path) -> None:

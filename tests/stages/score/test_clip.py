@@ -23,6 +23,7 @@ def clip() -> Clip:
 def test_the_token_is_left_out_of_what_clip_reads() -> None:
     assert without_token("a mug with a <hugo> logo", "<hugo>") == "a mug with a logo"
     assert without_token("a mug", "<hugo>") == "a mug"
+    assert without_token("a hugo mug with a hu logo", "hu") == "a hugo mug with a logo"
 
 
 def test_a_prompt_competes_with_the_others_and_with_itself_in_other_colours() -> None:

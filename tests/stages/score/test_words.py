@@ -23,6 +23,13 @@ from stages.score.words import edit_distance, levenshtein, word_read
         ["HUGO-BOSS"],
         ["HUGO\n"],
         "HUGO",
+        ["H U G O"],
+        ["h u g 0"],
+        ["H  U  G  O"],
+        ["H U G O."],
+        ["H U G O  B O S S"],
+        ["A  H U G O"],
+        ["H\u2009U\u2009G\u2009O"],
     ],
 )
 def test_read(readings: list[str]) -> None:
@@ -51,6 +58,16 @@ def test_read(readings: list[str]) -> None:
         ["HUGOBOSS"],
         ["MUGO"],
         ["GUHO"],
+        ["HU G O"],
+        ["H U GO"],
+        ["H U  G O"],
+        ["H  U G O"],
+        ["H U G O S"],
+        ["T H U G O"],
+        ["O G U H"],
+        ["H-U-G-O"],
+        ["H. U. G. O."],
+        ["H", "U", "G", "O"],
     ],
 )
 def test_not_read(readings: list[str]) -> None:
@@ -81,6 +98,8 @@ def test_a_word_must_be_one() -> None:
         (["SALE", "HUCO"], 0.25),
         (["XYZW"], 1),
         (["HUGO BOSS"], 0),
+        (["H U G O"], 0),
+        (["H U C O"], 0.25),
     ],
 )
 def test_edit_distance(readings: list[str], distance: float) -> None:

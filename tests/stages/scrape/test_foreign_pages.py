@@ -22,7 +22,7 @@ from stages.scrape.page import read_page
 from stages.scrape.page_worker import Answer as Read
 from stages.scrape.reader import Reader
 from stages.scrape.robots import robots_text
-from stages.scrape.sitemaps import read_sitemap
+from stages.scrape.sitemap_file import read_sitemap
 from stages.scrape.store import Fetched
 from stages.scrape.structured_data import lenient_json
 from stages.scrape.urls import is_action
@@ -122,6 +122,9 @@ LONG: dict[str, Callable[[int], Any]] = {
         "",
         f'<h1>a</h1><meta property="product:category" content="a{" " * n}b"><meta property=og:type content=product>'.encode(),
     ),
+    "a script's data": lambda n: read_page(URL, "", f"<script>window.__NUXT__={'{a:' * (n // 3)}</script>".encode()),
+    "a script's quotes": lambda n: read_page(URL, "", b'<script>window.__NUXT__="' + b'\\"' * (n // 2) + b"</script>"),
+    "a script's digits": lambda n: read_page(URL, "", f"<script>window.__NUXT__={'1' * n}</script>".encode()),
     "refs": lambda n: read_page(
         URL,
         "",

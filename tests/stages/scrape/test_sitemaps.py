@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from stages.scrape.sitemaps import read_sitemap
+from stages.scrape.sitemap_file import read_sitemap
 from stages.scrape.store import Fetched
 
 PAGES = b"""<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"

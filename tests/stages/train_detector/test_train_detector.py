@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from demo.render import CONFUSERS, HUGO, draw, sample_scene
 from stages.common.detector import load_detector
 from stages.common.errors import UserError
 from stages.common.params import Params
-from stages.common.tables import read_table, write_table
+from stages.common.tables import Row, read_table, write_table
 from stages.common.ultralytics_offline import settings as ultralytics_settings
 from stages.train_detector.__main__ import Paths, decisive_params, train_detector
 from stages.train_detector.dataset import write_dataset
@@ -163,6 +164,90 @@ def test_a_picture_of_another_size_than_its_label_is_refused(world: Path) -> Non
     wrong = Source(source.sha256, source.file, source.boxes, source.product, source.kind, (10, 10))
     with pytest.raises(UserError, match="its label is for"):
         load(wrong)
+
+
+@pytest.mark.parametrize("mode", ["16 bits", "transparent", "turned", "cmyk"])
+def test_a_labelled_picture_is_decoded_as_all_others_are(mode: str, tmp_path: Path) -> None:
+    """A ramp of 16 bits stays one, not white from 1/256 on; the transparent is white; the turned is upright."""
+    file = tmp_path / f"picture.{'jpg' if mode == 'cmyk' else 'png'}"
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (32, 1))
+    plain = Image.fromarray((ramp >> 8).astype(np.uint8))
+    if mode == "16 bits":
+        Image.fromarray(ramp).save(file)
+    elif mode == "transparent":
+        Image.merge("LA", (plain, Image.new("L", plain.size, 0))).save(file)
+    elif mode == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        plain.save(file, exif=exif)
+    else:
+        plain.convert("CMYK").save(file, quality=100)
+    image = load(Source("0" * 64, file, (), "p", "shop", None)).image
+    assert (image.mode, image.size) == ("RGB", (32, 64) if mode == "turned" else (64, 32))
+    line = np.asarray(image)[:, 0, 0] if mode == "turned" else np.asarray(image)[0, :, 0]
+    assert np.abs(line.astype(int) - (255 if mode == "transparent" else ramp[0] // 257)).max() <= 3
+
+
+def test_a_labelled_file_that_is_no_picture_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"<html>")
+    with pytest.raises(UserError, match=r"a.png: HTML, not a picture, but it is labelled"):
+        load(Source("0" * 64, tmp_path / "a.png", (), "p", "shop", None))
+
+
+def test_every_label_that_is_not_understood_is_named_by_its_line(world: Path, tmp_path: Path) -> None:
+    """Nothing is trained on where one label is wrong: one that is left out would look like a picture without a logo."""
+    brand = world / "brand"
+    rows, extra = read_table(brand / "labels.jsonl"), read_table(brand / "extra.jsonl")
+    good, other = rows[0], rows[1]
+    cases: list[tuple[list[Row], list[Row], str]] = [
+        ([good, other, good], [], r"labels.jsonl:3: .* is labelled twice, first at .*labels.jsonl:1"),
+        ([good, good | {"boxes": []}], [], r"labels.jsonl:2: .* is labelled twice"),
+        ([good], [extra[0] | {"sha256": good["sha256"]}], r"extra.jsonl:1: .* is labelled twice"),
+        ([{k: v for k, v in good.items() if k != "boxes"}], [], r"labels.jsonl:1: boxes missing"),
+        ([good | {"boxes": None}], [], r"labels.jsonl:1: boxes must be a list, is None"),
+        ([good | {"boxes": [[1, 2, 3]]}], [], r"labels.jsonl:1: box .*: must be four numbers"),
+        ([good | {"boxes": [[9, 9, 3, 3]]}], [], r"labels.jsonl:1: box .*: has no area"),
+        ([good | {"boxes": [[0, 0, 500, 3]]}], [], r"labels.jsonl:1: box .*: leaves the picture"),
+        ([good | {"boxes": [[0, 0, 10**400, 3]]}], [], r"labels.jsonl:1: box .*: leaves the picture"),
+        ([good | {"boxes": [["1", "2", "9", "9"]]}], [], r"labels.jsonl:1: box .*: must be four numbers"),
+        ([good | {"width": "128"}], [], r"labels.jsonl:1: width and height must be whole numbers"),
+        ([good | {"width": True}], [], r"labels.jsonl:1: width and height must be whole numbers"),
+        ([good | {"sha256": "../../secret"}], [], r"labels.jsonl:1: sha256 = .* is no sha256"),
+        ([good | {"sha256": None}], [], r"labels.jsonl:1: sha256 = None is no sha256"),
+        ([good, other | {"sha256": "0" * 64}], [], r"labels.jsonl:2: 0{64} is labelled but is neither"),
+        ([good], [extra[0] | {"file": "extra/none.jpg"}], r"extra.jsonl:1: .*none.jpg: no such file"),
+        ([good], [extra[0] | {"file": "../raw"}], r"extra.jsonl:1: .*: no such file"),
+        ([good], [extra[0] | {"file": extra[1]["file"]}], r"extra.jsonl:1: .*: holds another picture"),
+        ([good], [{k: v for k, v in extra[0].items() if k != "kind"}], r"extra.jsonl:1: needs file and kind"),
+        ([good | {"boxes": None}, other | {"boxes": {}}], [], r"2 labels are wrong: .*:1: .*; .*:2: "),
+    ]
+    folder = tmp_path / "brand"
+    shutil.copytree(brand / "extra", folder / "extra")
+    for labels, extras, told in cases:
+        write_table(folder / "labels.jsonl", labels)
+        write_table(folder / "extra.jsonl", extras)
+        with pytest.raises(UserError, match=told) as error:
+            labelled_set(folder / "labels.jsonl", folder / "extra.jsonl", world / "raw", world / "filtered")
+        assert str(error.value).isprintable()
+
+
+def test_columns_that_are_not_read_are_said(world: Path, tmp_path: Path) -> None:
+    rows = [row | {"negative": True} for row in read_table(world / "brand/labels.jsonl")]
+    write_table(tmp_path / "labels.jsonl", rows)
+    said: list[str] = []
+    labelled_set(tmp_path / "labels.jsonl", tmp_path / "none", world / "raw", world / "filtered", said.append)
+    assert said == [f"labels: columns of other names are not read: labels.jsonl: negative ({len(rows)} rows)"]
+
+
+def test_extra_pictures_without_a_row_are_said(world: Path, tmp_path: Path) -> None:
+    brand = tmp_path / "brand"
+    shutil.copytree(world / "brand", brand)
+    rows = read_table(brand / "extra.jsonl")
+    write_table(brand / "extra.jsonl", rows[1:])
+    (brand / "extra/README.md").touch()
+    said: list[str] = []
+    labelled_set(brand / "labels.jsonl", brand / "extra.jsonl", world / "raw", world / "filtered", said.append)
+    assert [line.partition("extra: ")[2] for line in said] == [f"1 ({Path(rows[0]['file']).name})"]
 
 
 def test_a_label_without_its_picture_is_named(world: Path, tmp_path: Path) -> None:
